@@ -1,0 +1,63 @@
+package fault
+
+// A Reason is the machine-readable cause of a refusal or failure: the reason
+// of a google.rpc.ErrorInfo in the domain "c1proxy", and the field "error" of
+// an audit record. The list only grows.
+type Reason string
+
+// The reasons. What each means stands in explained, which the documentation
+// is checked against.
+const (
+	Unauthenticated            Reason = "UNAUTHENTICATED"
+	AmbiguousCredentials       Reason = "AMBIGUOUS_CREDENTIALS"
+	MethodDenied               Reason = "METHOD_DENIED"
+	RateLimited                Reason = "RATE_LIMITED"
+	Overloaded                 Reason = "OVERLOADED"
+	BadRequest                 Reason = "BAD_REQUEST"
+	BadPathValue               Reason = "BAD_PATH_VALUE"
+	TooLarge                   Reason = "TOO_LARGE"
+	AuditUnavailable           Reason = "AUDIT_UNAVAILABLE"
+	AuditNotDurable            Reason = "AUDIT_NOT_DURABLE"
+	TokenUnavailable           Reason = "TOKEN_UNAVAILABLE"
+	UpstreamCredentialRejected Reason = "UPSTREAM_CREDENTIAL_REJECTED"
+	UpstreamUnreachable        Reason = "UPSTREAM_UNREACHABLE"
+	UpstreamRefused            Reason = "UPSTREAM_REFUSED"
+	UpstreamDenied             Reason = "UPSTREAM_DENIED"
+	UpstreamRateLimited        Reason = "UPSTREAM_RATE_LIMITED"
+	UpstreamFailed             Reason = "UPSTREAM_FAILED"
+	UpstreamUnusable           Reason = "UPSTREAM_UNUSABLE"
+	OutcomeUnknown             Reason = "OUTCOME_UNKNOWN"
+	DeadlineExceeded           Reason = "DEADLINE_EXCEEDED"
+	Canceled                   Reason = "CANCELED"
+	ShuttingDown               Reason = "SHUTTING_DOWN"
+	Internal                   Reason = "INTERNAL"
+)
+
+var explained = map[Reason]string{
+	Unauthenticated:            "no credential was given, or it is not one that c1proxy knows",
+	AmbiguousCredentials:       "more than one Authorization header was given",
+	MethodDenied:               "no rule of the caller's team allows the method",
+	RateLimited:                "a limit of the caller, its team or its tenant is used up",
+	Overloaded:                 "c1proxy has as much in flight as it accepts",
+	BadRequest:                 "the request does not read as the method's message",
+	BadPathValue:               "a field that becomes part of C1's path is empty or changes the path's meaning",
+	TooLarge:                   "the request is larger than c1proxy accepts",
+	AuditUnavailable:           "the audit could not record the intent, so nothing was sent",
+	AuditNotDurable:            "the call was sent, but its outcome could not be recorded",
+	TokenUnavailable:           "no C1 access token could be had, so nothing was sent",
+	UpstreamCredentialRejected: "C1 refuses c1proxy's own credential",
+	UpstreamUnreachable:        "no connection to C1 could be had, so nothing was sent",
+	UpstreamRefused:            "C1 refused the request",
+	UpstreamDenied:             "C1 denied the request to c1proxy's credential",
+	UpstreamRateLimited:        "C1's own rate limit is used up",
+	UpstreamFailed:             "C1 failed on a method without side effects",
+	UpstreamUnusable:           "C1's answer could not be read, or was a redirect, on a method without side effects",
+	OutcomeUnknown:             "the request was sent and may have acted: look at C1 before you repeat it",
+	DeadlineExceeded:           "the time allowed for the call ran out",
+	Canceled:                   "the caller gave up",
+	ShuttingDown:               "c1proxy is stopping and takes no new calls",
+	Internal:                   "c1proxy failed inside",
+}
+
+// Explain says in one line what the reason means, or "" for one unknown.
+func (r Reason) Explain() string { return explained[r] }
