@@ -1,0 +1,197 @@
+// Package route says how a procedure travels: the HTTP method, the path
+// template and the body rule of C1's API, and whether it has side effects.
+// All of it is read from the descriptors' google.api.http options at start and
+// checked there, so that nothing is written per procedure and nothing about a
+// route can be wrong at the time of a call.
+package route
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// A Route is one procedure. It is immutable and safe for concurrent use.
+type Route struct {
+	// Procedure is the RPC path, "/package.Service/Method".
+	Procedure string
+	// Descriptor is the method's own.
+	Descriptor protoreflect.MethodDescriptor
+	// Input and Output make the request and response messages.
+	Input, Output protoreflect.MessageType
+	// Verb is the HTTP method, in capitals; "" for a procedure that does not
+	// travel to C1.
+	Verb string
+	// Segments is the path template, one entry a segment.
+	Segments []Segment
+	// HasBody says that the fields which the path does not bind travel as a
+	// JSON body; otherwise they travel in the query.
+	HasBody bool
+	// ReadOnly says that the method has no side effects. Everything that may be
+	// repeated, cached or sent by GET depends on it.
+	ReadOnly bool
+}
+
+// A Segment of a path template is either a literal or one field's value.
+type Segment struct {
+	// Literal is the segment's text; "" where Field is set.
+	Literal string
+	// Field is the request's field whose value stands here; nil for a literal.
+	Field protoreflect.FieldDescriptor
+}
+
+// Method is the procedure without its leading slash, as policies name it.
+func (r *Route) Method() string { return r.Procedure[1:] }
+
+// Binds says whether the path template holds the field.
+func (r *Route) Binds(field protoreflect.FieldDescriptor) bool {
+	return slices.ContainsFunc(r.Segments, func(s Segment) bool { return s.Field == field })
+}
+
+// Load returns the routes of every method of every registered service whose
+// package lies under prefix (such as "c1."), sorted by procedure. A method
+// without a google.api.http rule, or with one that says what this package
+// does not understand, is an error that names it.
+func Load(files *protoregistry.Files, types *protoregistry.Types, prefix string) ([]*Route, error) {
+	var routes []*Route
+	var failed error
+	files.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		if !strings.HasPrefix(string(file.Package())+".", prefix) {
+			return true
+		}
+		for i := range file.Services().Len() {
+			methods := file.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				r, err := newRoute(types, methods.Get(j))
+				if err != nil {
+					failed = err
+					return false
+				}
+				routes = append(routes, r)
+			}
+		}
+		return true
+	})
+	slices.SortFunc(routes, func(a, b *Route) int { return strings.Compare(a.Procedure, b.Procedure) })
+	return routes, failed
+}
+
+// Local returns the route of a procedure that c1proxy answers itself.
+func Local(types *protoregistry.Types, method protoreflect.MethodDescriptor) (*Route, error) {
+	r := &Route{
+		Procedure:  "/" + string(method.Parent().FullName()) + "/" + string(method.Name()),
+		Descriptor: method,
+	}
+	options, _ := method.Options().(*descriptorpb.MethodOptions)
+	r.ReadOnly = options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
+	if method.IsStreamingClient() || method.IsStreamingServer() {
+		return nil, fmt.Errorf("load route %s: streams are not supported", r.Method())
+	}
+	var err error
+	if r.Input, err = types.FindMessageByName(method.Input().FullName()); err != nil {
+		return nil, fmt.Errorf("load route %s: find %s: %w", r.Method(), method.Input().FullName(), err)
+	}
+	if r.Output, err = types.FindMessageByName(method.Output().FullName()); err != nil {
+		return nil, fmt.Errorf("load route %s: find %s: %w", r.Method(), method.Output().FullName(), err)
+	}
+	return r, nil
+}
+
+func newRoute(types *protoregistry.Types, method protoreflect.MethodDescriptor) (*Route, error) {
+	r, err := Local(types, method)
+	if err != nil {
+		return nil, err
+	}
+	rule, ok := proto.GetExtension(method.Options(), annotations.E_Http).(*annotations.HttpRule)
+	if !ok || rule == nil {
+		return nil, fmt.Errorf("load route %s: it has no google.api.http rule", r.Method())
+	}
+	if len(rule.GetAdditionalBindings()) > 0 || rule.GetResponseBody() != "" {
+		return nil, fmt.Errorf("load route %s: additional_bindings and response_body are not supported", r.Method())
+	}
+	var template string
+	if r.Verb, template, err = pattern(rule); err != nil {
+		return nil, fmt.Errorf("load route %s: %w", r.Method(), err)
+	}
+	if r.Segments, err = parseTemplate(template, method.Input()); err != nil {
+		return nil, fmt.Errorf("load route %s: %w", r.Method(), err)
+	}
+	return r, r.checkBody(rule.GetBody())
+}
+
+func pattern(rule *annotations.HttpRule) (verb, template string, err error) {
+	switch p := rule.GetPattern().(type) {
+	case *annotations.HttpRule_Get:
+		return http.MethodGet, p.Get, nil
+	case *annotations.HttpRule_Put:
+		return http.MethodPut, p.Put, nil
+	case *annotations.HttpRule_Post:
+		return http.MethodPost, p.Post, nil
+	case *annotations.HttpRule_Delete:
+		return http.MethodDelete, p.Delete, nil
+	case *annotations.HttpRule_Patch:
+		return http.MethodPatch, p.Patch, nil
+	}
+	return "", "", fmt.Errorf("its google.api.http rule has no get, put, post, delete or patch")
+}
+
+func (r *Route) checkBody(body string) error {
+	switch {
+	case body != "" && body != "*":
+		return fmt.Errorf("load route %s: body %q: only \"*\" is supported", r.Method(), body)
+	case (body == "") != (r.Verb == http.MethodGet):
+		return fmt.Errorf("load route %s: a GET has no body, and every other method has body \"*\"", r.Method())
+	case r.Verb == http.MethodGet && !r.ReadOnly:
+		return fmt.Errorf("load route %s: a GET must say idempotency_level = NO_SIDE_EFFECTS", r.Method())
+	}
+	r.HasBody = body == "*"
+	return nil
+}
+
+// parseTemplate reads "/a/{field}/b": segments that are a literal or one
+// whole singular field of string or integer kind.
+func parseTemplate(template string, input protoreflect.MessageDescriptor) ([]Segment, error) {
+	rest, ok := strings.CutPrefix(template, "/")
+	if !ok {
+		return nil, fmt.Errorf("path template %q does not begin with a slash", template)
+	}
+	var segments []Segment
+	seen := make(map[protoreflect.FieldDescriptor]bool)
+	for text := range strings.SplitSeq(rest, "/") {
+		name, variable := strings.CutPrefix(text, "{")
+		if !variable {
+			if text == "" || strings.ContainsAny(text, "{}*%?#") || text == "." || text == ".." {
+				return nil, fmt.Errorf("path template %q: segment %q is no literal", template, text)
+			}
+			segments = append(segments, Segment{Literal: text})
+			continue
+		}
+		name, closed := strings.CutSuffix(name, "}")
+		field := input.Fields().ByName(protoreflect.Name(name))
+		if !closed || field == nil || seen[field] || !bindable(field) {
+			return nil, fmt.Errorf("path template %q: %q is no singular string or integer field of %s, standing once", template, text, input.FullName())
+		}
+		seen[field] = true
+		segments = append(segments, Segment{Field: field})
+	}
+	return segments, nil
+}
+
+func bindable(field protoreflect.FieldDescriptor) bool {
+	if field.Cardinality() == protoreflect.Repeated || field.HasOptionalKeyword() {
+		return false
+	}
+	switch field.Kind() {
+	case protoreflect.StringKind, protoreflect.Int32Kind, protoreflect.Int64Kind,
+		protoreflect.Uint32Kind, protoreflect.Uint64Kind:
+		return true
+	}
+	return false
+}
