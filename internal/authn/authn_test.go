@@ -1,0 +1,106 @@
+package authn_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"github.com/c1proxy/c1proxy/internal/authn"
+	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/principal"
+)
+
+func TestAuthenticate(t *testing.T) {
+	first, second, unknown := authn.NewKey(), authn.NewKey(), authn.NewKey()
+	bot := &principal.Principal{Caller: "sync-bot", Team: "payments"}
+	keys, err := authn.NewKeys([]authn.Credential{{authn.HashKey(first), bot}, {authn.HashKey(second), bot}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name   string
+		header []string
+		want   string // "" if it is let in
+	}{
+		{"first key", []string{"Bearer " + first}, ""},
+		{"second key", []string{"bearer " + second}, ""},
+		{"none", nil, "no credential"},
+		{"two", []string{"Bearer " + first, "Bearer " + first}, "exactly one"},
+		{"unknown", []string{"Bearer " + unknown}, "not known here"},
+		{"typo", []string{"Bearer " + swapCase(first, 10)}, "mistyped"},
+		{"cut", []string{"Bearer " + first[:len(first)-1]}, "mistyped"},
+		{"longer", []string{"Bearer " + first + "A"}, "mistyped"},
+		{"JWT", []string{"Bearer a.b.c"}, "JWT"},
+		{"no key", []string{"Bearer hello"}, "begins with c1p_"},
+		{"basic", []string{"Basic " + first}, "not Bearer"},
+		{"empty", []string{""}, "not Bearer"},
+		{"huge", []string{"Bearer " + strings.Repeat("x", 9000)}, "longer than"},
+	}
+	for _, tt := range tests {
+		r := &http.Request{Header: http.Header{"Authorization": tt.header}}
+		if tt.header == nil {
+			r.Header = http.Header{"Cookie": {"Authorization=Bearer " + first}, "X-Api-Key": {first}}
+		}
+		who, err := keys.Authenticate(r)
+		if tt.want == "" {
+			if err != nil || who != bot {
+				t.Errorf("%s: got %v, %v", tt.name, who, err)
+			}
+			continue
+		}
+		var f *fault.Fault
+		if !errors.As(err, &f) || f.Code != connect.CodeUnauthenticated || !strings.Contains(f.Message, tt.want) || who != nil {
+			t.Errorf("%s: got %v, %v; want %q", tt.name, who, err, tt.want)
+		}
+		for _, value := range tt.header {
+			if _, token, ok := strings.Cut(value, " "); ok && len(token) > 8 && strings.Contains(err.Error(), token[4:]) {
+				t.Errorf("%s: the error holds the token", tt.name)
+			}
+		}
+	}
+}
+
+func swapCase(key string, i int) string {
+	other := byte('A')
+	if key[i] == other {
+		other = 'B'
+	}
+	return key[:i] + string(other) + key[i+1:]
+}
+
+func TestKeyProvesOnePrincipal(t *testing.T) {
+	hash := authn.HashKey(authn.NewKey())
+	_, err := authn.NewKeys([]authn.Credential{{hash, &principal.Principal{Caller: "a", Team: "x"}}, {hash, &principal.Principal{Caller: "b", Team: "x"}}})
+	if err == nil || !strings.Contains(err.Error(), "x/a") {
+		t.Errorf("got %v, want an error that names x/a", err)
+	}
+}
+
+// Any change of one letter is caught by the checksum, before any look-up.
+func TestKeyChecksum(t *testing.T) {
+	key := authn.NewKey()
+	keys, _ := authn.NewKeys(nil)
+	for i := len(authn.KeyPrefix); i < len(key); i++ {
+		r := &http.Request{Header: http.Header{"Authorization": {"Bearer " + swapCase(key, i)}}}
+		if _, err := keys.Authenticate(r); err == nil || !strings.Contains(err.Error(), "mistyped") {
+			t.Errorf("letter %d: got %v", i, err)
+		}
+	}
+	if len(key) != 52 || key == authn.NewKey() {
+		t.Errorf("key of %d letters", len(key))
+	}
+}
+
+func FuzzAuthenticate(f *testing.F) {
+	f.Add("Bearer c1p_x")
+	f.Add("Bearer " + authn.NewKey())
+	keys, _ := authn.NewKeys(nil)
+	f.Fuzz(func(t *testing.T, value string) {
+		if who, err := keys.Authenticate(&http.Request{Header: http.Header{"Authorization": {value}}}); err == nil || who != nil {
+			t.Fatalf("%q was let in", value)
+		}
+	})
+}

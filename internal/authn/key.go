@@ -1,0 +1,63 @@
+package authn
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strings"
+)
+
+const (
+	// KeyPrefix begins every API key, so that a scanner finds one that leaked.
+	KeyPrefix = "c1p_"
+	// secretSize is the random part of a key, in bytes.
+	secretSize = 32
+)
+
+// keyEncoding is RFC 4648's base64url without padding; 36 bytes are 48 letters.
+var keyEncoding = base64.RawURLEncoding.Strict()
+
+// NewKey returns a new API key: the prefix, then base64url of 256 random bits
+// and their CRC-32, by which a typo is told from a key that is unknown.
+func NewKey() string {
+	payload := make([]byte, secretSize, secretSize+crc32.Size)
+	rand.Read(payload) // never fails: crypto/rand
+	payload = binary.BigEndian.AppendUint32(payload, crc32.ChecksumIEEE(payload))
+	return KeyPrefix + keyEncoding.EncodeToString(payload)
+}
+
+// A Hash is the SHA-256 of a whole API key, the only form in which c1proxy
+// keeps one.
+type Hash [sha256.Size]byte
+
+// HashKey returns the hash of an API key.
+func HashKey(key string) Hash { return sha256.Sum256([]byte(key)) }
+
+// String is the hash in lower-case hex, as the configuration has it.
+func (h Hash) String() string { return fmt.Sprintf("%x", h[:]) }
+
+// ID names the key in records and messages: "key:" and eight hex digits of
+// its hash. It proves nothing and gives nothing away.
+func (h Hash) ID() string { return fmt.Sprintf("key:%x", h[:4]) }
+
+// checkKey says what is wrong with the form of a key, if anything, in words
+// that hold nothing of it.
+func checkKey(key string) error {
+	encoded, ok := strings.CutPrefix(key, KeyPrefix)
+	if !ok {
+		if strings.Count(key, ".") == 2 {
+			return errors.New("the bearer token looks like a JWT; this c1proxy takes API keys, which begin with " + KeyPrefix)
+		}
+		return errors.New("the bearer token is not a c1proxy API key, which begins with " + KeyPrefix)
+	}
+	payload, err := keyEncoding.DecodeString(encoded)
+	if err != nil || len(payload) != secretSize+crc32.Size ||
+		binary.BigEndian.Uint32(payload[secretSize:]) != crc32.ChecksumIEEE(payload[:secretSize]) {
+		return errors.New("the API key is mistyped or cut: its checksum does not match")
+	}
+	return nil
+}
