@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/c1proxy/c1proxy/internal/config"
+	"github.com/c1proxy/c1proxy/internal/proxy"
+)
+
+type serveCommand struct {
+	Config string     `required:"" short:"c" placeholder:"FILE" help:"The configuration, such as c1proxy.yaml."`
+	Level  slog.Level `name:"log-level" default:"info" help:"The least level to log: debug, info, warn or error."`
+}
+
+// Run serves until SIGINT or SIGTERM, and then stops cleanly.
+func (s serveCommand) Run(ctx context.Context, t *terminal) error {
+	cfg, err := config.Read(s.Config, proxy.Check)
+	if err != nil {
+		return err
+	}
+	logger := newLogger(t.err, s.Level)
+	p, err := proxy.Open(ctx, cfg, proxy.Options{Logger: logger, Version: version()})
+	if err != nil {
+		return err
+	}
+	logger.Info("serving", "address", p.Addr().String(), "admin", p.AdminAddr().String(),
+		"tls", cfg.GetListen().GetTls() != nil, "policy_revision", config.Revision(cfg), "audit_key", p.VerifierKey())
+	return p.Serve(ctx)
+}
+
+// version is this program's own version, "devel" where it was built from a
+// work tree.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
+
+type configCommand struct {
+	Check  configCheckCommand  `cmd:"" help:"Check a configuration: exit 0, or 2 with file:line:column and what to do."`
+	Schema configSchemaCommand `cmd:"" help:"Print the JSON Schema of the configuration, for editors."`
+}
+
+type configCheckCommand struct {
+	File string `arg:"" help:"The configuration, such as c1proxy.yaml."`
+}
+
+// Run reads the configuration as serve does. It opens no secret and no port.
+func (c configCheckCommand) Run(t *terminal) error {
+	_, err := config.Read(c.File, proxy.Check)
+	return err
+}
+
+type configSchemaCommand struct{}
+
+// Run prints the schema.
+func (configSchemaCommand) Run(t *terminal) error {
+	_, err := t.out.Write(config.JSONSchema())
+	return err
+}

@@ -1,0 +1,443 @@
+package c1proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
+
+	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/sandbox"
+)
+
+func (g *gateway) confirmJSON(sync string) string {
+	return fmt.Sprintf(`{"appId":%q,"connectorId":%q,"syncLifecycleId":%q}`, g.facts.AppID, g.facts.ConnectorID, sync)
+}
+
+// Connect's GET works for a method without side effects, and for no other.
+func TestConnectGet(t *testing.T) {
+	g := start(t)
+	get := func(method, message string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+"/c1.api.app.v1.ConnectorService/"+method+
+			"?connect=v1&encoding=json&message="+url.QueryEscape(message), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+g.keys["sync-bot"])
+		status, header, body := do(t, g.httpClient(true), r)
+		if records := g.records(header.Get("X-Request-Id")); len(records) == 0 || records[len(records)-1].Kind == audit.KindIntent {
+			t.Errorf("GET %s: records %v", method, records)
+		}
+		return status, body
+	}
+	if status, body := get("List", `{"appId":"`+g.facts.AppID+`"}`); status != 200 || !strings.Contains(body, g.facts.ConnectorID) {
+		t.Errorf("List: got %d %s", status, body)
+	}
+	before := g.c1.Hits()
+	if status, body := get("ConfirmSyncValid", g.confirmJSON(g.facts.SyncLifecycleID)); status != 405 || g.c1.Hits() != before {
+		t.Errorf("ConfirmSyncValid: got %d %s", status, body)
+	}
+}
+
+// What a browser form can send, wrong media types, paths that are almost
+// procedures: each is refused, and none reaches C1.
+func TestRefusedRequests(t *testing.T) {
+	g := start(t)
+	key := g.keys["sync-bot"]
+	body := g.confirmJSON(g.facts.SyncLifecycleID)
+	header := func(name string, values ...string) func(*http.Request) {
+		return func(r *http.Request) { r.Header[name] = values }
+	}
+	path := func(path string) func(*http.Request) {
+		return func(r *http.Request) { r.URL.Opaque = path }
+	}
+	payload := func(text string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
+		}
+	}
+	procedure := "/" + confirmMethod
+	tests := []struct {
+		name    string
+		change  func(*http.Request)
+		status  int
+		code    string // in the body
+		records int
+	}{
+		{"text/plain", header("Content-Type", "text/plain"), 415, "", 1},
+		{"form", header("Content-Type", "application/x-www-form-urlencoded"), 415, "", 1},
+		{"multipart", header("Content-Type", "multipart/form-data"), 415, "", 1},
+		{"no media type", header("Content-Type"), 415, "", 1},
+		{"unknown encoding", header("Content-Encoding", "br"), 501, "unimplemented", 1},
+		{"PUT", func(r *http.Request) { r.Method = http.MethodPut }, 405, "", 1},
+		{"unknown field", payload(`{"appID":"x"}`), 400, "invalid_argument", 1},
+		{"not JSON", payload(`{`), 400, "invalid_argument", 1},
+		{"empty body", payload(""), 400, "invalid_argument", 1},
+		{"missing ids", payload("{}"), 400, "invalid_argument", 1},
+		{"no key", header("Authorization"), 401, "unauthenticated", 1},
+		{"wrong key", header("Authorization", "Bearer "+key[:len(key)-1]+"!"), 401, "unauthenticated", 1},
+		{"two keys", header("Authorization", "Bearer "+key, "Bearer "+key), 401, "unauthenticated", 1},
+		{"key in a cookie", func(r *http.Request) {
+			r.Header = http.Header{"Cookie": {"key=" + key}, "Content-Type": {"application/json"}}
+		}, 401, "unauthenticated", 1},
+		{"bad timeout", header("Connect-Timeout-Ms", "-1"), 400, "invalid_argument", 1},
+		{"no time", header("Connect-Timeout-Ms", "0"), 504, "deadline_exceeded", 1},
+		{"double slash", path("/" + procedure), 404, "unimplemented", 0},
+		{"dot segment", path("/." + procedure), 404, "unimplemented", 0},
+		{"trailing slash", path(procedure + "/"), 404, "unimplemented", 0},
+		{"lower case", path(strings.ToLower(procedure)), 404, "unimplemented", 0},
+		{"escaped letter", path(strings.Replace(procedure, "Confirm", "%43onfirm", 1)), 404, "unimplemented", 0},
+		{"escaped slash", path(strings.Replace(procedure, "/Confirm", "%2fConfirm", 1)), 404, "unimplemented", 0},
+		{"path parameter", path(procedure + ";a=b"), 404, "unimplemented", 0},
+		{"REST path", path("/api/v1/apps/a/connectors/b/confirm_sync_valid/c"), 404, "unimplemented", 0},
+	}
+	for _, tt := range tests {
+		r := g.post(confirmMethod, key, body)
+		tt.change(r)
+		status, answer, text := do(t, g.httpClient(true), r)
+		var failed struct{ Code, Message string }
+		if tt.code != "" {
+			if err := json.Unmarshal([]byte(text), &failed); err != nil || failed.Message == "" {
+				t.Errorf("%s: the body does not say what was wrong: %q", tt.name, text)
+			}
+		}
+		if status != tt.status || failed.Code != tt.code {
+			t.Errorf("%s: got %d %s, want %d %s", tt.name, status, text, tt.status, tt.code)
+		}
+		if strings.Contains(text, key) || answer.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: answer %v %s", tt.name, answer, text)
+		}
+		if status == 401 && answer.Get("Www-Authenticate") == "" {
+			t.Errorf("%s: 401 without WWW-Authenticate", tt.name)
+		}
+		id := answer.Get("X-Request-Id")
+		if got := g.records(id); id == "" != (tt.records == 0) || id != "" && (len(got) != tt.records || got[0].Kind != audit.KindDenied) {
+			t.Errorf("%s: request %q has records %+v", tt.name, id, got)
+		}
+	}
+	if hits := g.c1.Hits(); hits != 0 {
+		t.Errorf("%d requests reached C1", hits)
+	}
+}
+
+// B1, B12: what goes up is a fixed list of headers, whatever comes in.
+func TestNoHeaderIsCopied(t *testing.T) {
+	g := start(t)
+	r := g.post(confirmMethod, g.keys["sync-bot"], g.confirmJSON(g.facts.SyncLifecycleID))
+	for _, name := range []string{"Cookie", "Idempotency-Key", "X-Idempotency-Key", "X-Forwarded-For", "X-Forwarded-Host", "Forwarded",
+		"X-Real-Ip", "Traceparent", "X-Secret", "X-Http-Method-Override", "Dpop", "User-Agent", "Te", "Accept-Language"} {
+		r.Header.Set(name, "canary")
+	}
+	r.Host = "canary.example.com"
+	r.Header.Set("X-Request-Id", "mine")
+	r.Header.Set("C1proxy-Reason", "because%20of%20%C3%BC")
+	status, header, body := do(t, g.httpClient(true), r)
+	if status != 200 {
+		t.Fatalf("got %d %s", status, body)
+	}
+	requests := g.c1.Requests()
+	sent := requests[len(requests)-1]
+	allowed := map[string]bool{"Authorization": true, "Accept": true, "Accept-Encoding": true, "Content-Length": true,
+		"Content-Type": true, "User-Agent": true, "X-Request-Id": true}
+	for name, values := range sent.Header {
+		if !allowed[name] || strings.Contains(strings.Join(values, ""), "canary") {
+			t.Errorf("C1 was sent %s: %v", name, values)
+		}
+	}
+	id := header.Get("X-Request-Id")
+	if sent.Header.Get("X-Request-Id") != id || id == "mine" || strings.Contains(sent.Host, "canary") {
+		t.Errorf("request id %q went up as %q, to %s", id, sent.Header.Get("X-Request-Id"), sent.Host)
+	}
+	if want := "/api/v1/apps/" + g.facts.AppID + "/connectors/" + g.facts.ConnectorID + "/confirm_sync_valid/" + g.facts.SyncLifecycleID; sent.URI != want || string(sent.Body) != "{}" {
+		t.Errorf("sent %s %s, want %s {}", sent.URI, sent.Body, want)
+	}
+	for _, record := range g.records(id) {
+		if record.ClientRequestID != "mine" || record.Reason != "because of ü" {
+			t.Errorf("record %+v", record)
+		}
+	}
+}
+
+// Health is open and not audited; reflection is a call.
+func TestHealthAndReflection(t *testing.T) {
+	g := start(t)
+	plain := g.httpClient(false)
+	status, _, body := do(t, g.httpClient(true), g.post("grpc.health.v1.Health/Check", "", `{"service":"c1.api.app.v1.ConnectorService"}`))
+	if status != 200 || !strings.Contains(body, "SERVING") || strings.Contains(body, "NOT") {
+		t.Errorf("health: %d %s", status, body)
+	}
+	client := grpcreflect.NewClient(plain, g.url, connect.WithGRPC())
+	stranger := client.NewStream(t.Context())
+	if _, err := stranger.ListServices(); connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Errorf("reflection for a stranger: %v", err)
+	}
+	known := client.NewStream(t.Context(), grpcreflect.WithRequestHeaders(http.Header{"Authorization": {"Bearer " + g.keys["reader"]}}))
+	services, err := known.ListServices()
+	if err != nil || !strings.Contains(fmt.Sprint(services), "c1.api.app.v1.ConnectorService") {
+		t.Errorf("reflection: %v, %v", services, err)
+	}
+	if files, err := known.FileContainingSymbol("c1.api.app.v1.ConnectorService"); err != nil || len(files) == 0 {
+		t.Errorf("reflection of the service: %v", err)
+	}
+	known.Close()
+	until(t, "the reflection streams are on record", func() bool {
+		var kinds []string
+		err := audit.Query(t.Context(), g.dir, audit.Filter{Method: "ServerReflectionInfo"}, func(r audit.Record) error {
+			kinds = append(kinds, string(r.Kind)+" "+r.Code)
+			return nil
+		})
+		return err == nil && strings.Join(kinds, ",") == "denied unauthenticated,outcome ok"
+	})
+}
+
+// The listener's bounds: an endless body, a slow one, a slow header, a bomb.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	key := g.keys["sync-bot"]
+	t.Run("bomb", func(t *testing.T) {
+		var packed bytes.Buffer
+		w := gzip.NewWriter(&packed)
+		chunk := bytes.Repeat([]byte(" "), 1<<20)
+		for range 256 {
+			w.Write(chunk)
+		}
+		w.Close()
+		r := g.post(confirmMethod, key, packed.String())
+		r.Header.Set("Content-Encoding", "gzip")
+		before := inUse()
+		if status, _, body := do(t, g.httpClient(true), r); status != 429 || !strings.Contains(body, "resource_exhausted") {
+			t.Errorf("got %d %.200s", status, body)
+		}
+		if grown := int64(inUse()) - int64(before); grown > 64<<20 {
+			t.Errorf("the heap grew by %d MiB", grown>>20)
+		}
+	})
+	t.Run("endless body", func(t *testing.T) {
+		r := g.post(confirmMethod, key, "")
+		endless := &counting{}
+		r.Body, r.ContentLength = io.NopCloser(endless), -1
+		response, err := g.httpClient(true).Do(r)
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode != 429 {
+				t.Errorf("got %d", response.StatusCode)
+			}
+		}
+		if n := endless.n.Load(); n > 64<<20 {
+			t.Errorf("%d MiB were read", n>>20)
+		}
+	})
+	t.Run("large header", func(t *testing.T) {
+		r := g.post(confirmMethod, key, "{}")
+		r.Header.Set("X-Large", strings.Repeat("x", 100<<10))
+		response, err := g.httpClient(true).Do(r)
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode != 431 {
+				t.Errorf("got %d", response.StatusCode)
+			}
+		}
+	})
+	for name, text := range map[string]string{
+		"slow header": "POST /" + confirmMethod + " HTTP/1.1\r\nHost: x\r\nX-",
+		"slow body": "POST /" + confirmMethod + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer " + key +
+			"\r\nContent-Length: 100\r\n\r\n{",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			begun := time.Now()
+			fmt.Fprint(conn, text)
+			conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+			if _, err := io.Copy(io.Discard, conn); err != nil {
+				t.Errorf("after %v: %v", time.Since(begun), err)
+			}
+			if took := time.Since(begun); took > 12*time.Second {
+				t.Errorf("closed after %v", took)
+			}
+		})
+	}
+}
+
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse
+}
+
+// counting is an endless body.
+type counting struct{ n atomic.Int64 }
+
+func (c *counting) Read(p []byte) (int, error) {
+	clear(p)
+	c.n.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// A call may take longer than its body had time to come in: the deadline of
+// reading is no deadline of the call.
+func TestSlowCallOutlivesBodyDeadline(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it waits for longer than the body's deadline of 10 s")
+	}
+	t.Parallel()
+	g := start(t)
+	g.c1.Inject(sandbox.Rule{Fault: sandbox.Slow(12 * time.Second), On: confirmMethod})
+	for _, http1 := range []bool{true, false} {
+		sync := confirmable(g)
+		t.Run(fmt.Sprint("http1=", http1), func(t *testing.T) {
+			t.Parallel()
+			if status, _, body := do(t, g.httpClient(http1), g.post(confirmMethod, g.keys["sync-bot"], g.confirmJSON(sync))); status != 200 {
+				t.Errorf("got %d %s", status, body)
+			}
+		})
+	}
+}
+
+// writePair writes a certificate for the loopback address with its key.
+func writePair(t *testing.T, file string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TLS, with HTTP/2 and HTTP/1.1.
+func TestTLS(t *testing.T) {
+	pair := filepath.Join(t.TempDir(), "pair.pem")
+	writePair(t, pair)
+	g := start(t, func(s *setup) {
+		s.yaml = func(text string) string {
+			return strings.Replace(text, `listen: {address: "127.0.0.1:0"}`, fmt.Sprintf(`listen: {address: "127.0.0.1:0", tls: {cert_file: %s, key_file: %s}}`, pair, pair), 1)
+		}
+	})
+	g.insecure = &tls.Config{InsecureSkipVerify: true} // the certificate is made for this test
+	for _, http1 := range []bool{true, false} {
+		client := g.httpClient(http1)
+		response, err := client.Do(g.post("c1.api.app.v1.ConnectorService/List", g.keys["sync-bot"], `{"appId":"`+g.facts.AppID+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if want := map[bool]int{true: 1, false: 2}[http1]; response.StatusCode != 200 || response.ProtoMajor != want {
+			t.Errorf("got %d by HTTP/%d, want 200 by HTTP/%d", response.StatusCode, response.ProtoMajor, want)
+		}
+	}
+}
+
+// A canceled caller does not undo a call: it finishes, and its true outcome is
+// on record.
+func TestCallerGone(t *testing.T) {
+	g := start(t)
+	release := make(chan struct{})
+	g.c1.Inject(sandbox.Rule{Fault: sandbox.Held(release).AfterActing(), On: confirmMethod, Times: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := g.client(protocols[2], "sync-bot").ConfirmSyncValid(ctx, g.confirmation(g.facts.SyncLifecycleID))
+		failed <- err
+	}()
+	if err := g.c1.AwaitHits(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-failed; connect.CodeOf(err) != connect.CodeCanceled {
+		t.Errorf("got %v", err)
+	}
+	close(release)
+	requests := g.c1.Requests()
+	id := requests[len(requests)-1].Header.Get("X-Request-Id")
+	until(t, "the outcome is on record", func() bool { return len(g.records(id)) == 2 })
+	if last := g.records(id)[1]; last.Outcome != audit.OutcomeOK || !last.ClientGone || last.UpstreamStatus != 200 {
+		t.Errorf("outcome %+v", last)
+	}
+}
+
+// Readiness tells of each dependency; liveness and metrics answer.
+func TestAdmin(t *testing.T) {
+	g := start(t)
+	get := func(path string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+g.proxy.AdminAddr().String()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, _, body := do(t, http.DefaultClient, r)
+		return status, body
+	}
+	if status, body := get("/readyz"); status != 200 || !strings.Contains(body, `"token/acme": "ok"`) || !strings.Contains(body, `"audit": "ok"`) {
+		t.Errorf("ready: %d %s", status, body)
+	}
+	if status, _ := get("/livez"); status != 200 {
+		t.Errorf("live: %d", status)
+	}
+	_, _ = g.client(protocols[0], "reader").ConfirmSyncValid(t.Context(), g.confirmation("x"))
+	for _, want := range []string{
+		`c1proxy_calls_total{code="permission_denied",door="connect",procedure="` + confirmMethod + `"} 1`,
+		`c1proxy_faults_total{reason="METHOD_DENIED"} 1`, `c1proxy_token_valid{tenant="acme"} 1`, "c1proxy_audit_healthy 1",
+	} {
+		if _, body := get("/metrics"); !strings.Contains(body, want) {
+			t.Errorf("metrics have no %s in\n%s", want, grep(body, "c1proxy"))
+		}
+	}
+	g.breakAudit()
+	if status, body := get("/readyz"); status != 503 || strings.Contains(body, `"audit": "ok"`) {
+		t.Errorf("ready without an audit: %d %s", status, body)
+	}
+	g.mendAudit()
+	if status, body := get("/readyz"); status != 200 {
+		t.Errorf("ready with the audit back: %d %s", status, body)
+	}
+}
+
+func grep(text, word string) string {
+	var found []string
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		if strings.Contains(lines.Text(), word) && !strings.HasPrefix(lines.Text(), "#") {
+			found = append(found, lines.Text())
+		}
+	}
+	return strings.Join(found, "\n")
+}

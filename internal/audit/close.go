@@ -1,0 +1,65 @@
+package audit
+
+import (
+	"fmt"
+	"time"
+)
+
+// Close writes what waits and the event "stopped", signs the final head and
+// releases the directory. It takes at most [Config.MaxWait], after which the
+// disk still has the last word. The error tells what could not be done. Every
+// call returns the same.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.stop)
+	}
+	l.mu.Unlock()
+	late := time.NewTimer(l.cfg.MaxWait)
+	defer late.Stop()
+	select {
+	case <-l.stopped:
+		return l.closeErr
+	case <-late.C:
+		return fmt.Errorf("close audit log: %w: the disk has not answered for %v", ErrUnavailable, l.cfg.MaxWait)
+	}
+}
+
+// finish does the work of Close.
+func (l *Log) finish() error {
+	defer func() {
+		l.writer.closeFiles()
+		_ = l.writer.lock.Close()
+		l.retry.Stop()
+	}()
+	l.signers.Wait()
+	l.drain()
+	l.begin()
+	defer l.end()
+	if l.failure() != nil {
+		l.heal()
+		l.drain()
+	}
+	err := l.failure()
+	if err == nil {
+		err = l.tell()
+	}
+	if err == nil {
+		err = l.writer.commit([]*entry{newEntry(newEvent(EventStopped, nil))})
+	}
+	if err == nil {
+		err = l.signHead()
+	}
+	if err != nil {
+		return fmt.Errorf("close audit log: %w: %w (%d final records are lost)", ErrUnavailable, err, l.Stats().Kept)
+	}
+	return nil
+}
+
+// failure is why the log fails now; nil if it does not.
+func (l *Log) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gap.err
+}

@@ -1,0 +1,127 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// fail refuses a batch (which may be nil), all that wait behind it, and every
+// append until heal succeeds.
+func (l *Log) fail(b *batch, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.complain("the audit log cannot be written", err)
+	l.stats.Failures++
+	l.stats.Syncs = l.writer.syncs
+	l.gap.err = err
+	l.gap.begin(err)
+	err = fmt.Errorf("append record: %w: %w", ErrUnavailable, err)
+	if b != nil {
+		l.settle(b, err)
+	}
+	for _, b := range l.queue {
+		b.entries = slices.DeleteFunc(b.entries, func(e *entry) bool { return e.cancelled })
+		l.settle(b, err)
+	}
+	l.queue, l.queued = nil, 0
+}
+
+// heal tries to write again: at once after the first failure, then less
+// and less often, since every append is refused meanwhile.
+func (l *Log) heal() {
+	l.begin()
+	err := l.resume()
+	l.end()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gap.err = err; err != nil {
+		l.complain("the audit log still cannot be written", err)
+		l.stats.Failures++
+		l.stats.Syncs = l.writer.syncs
+		l.retryAfter = min(max(2*l.retryAfter, minRetry), maxRetry)
+		l.retry.Reset(l.retryAfter)
+		return
+	}
+	l.retryAfter = 0
+	l.complain("the audit log can be written again", nil)
+	poke(l.wake)
+}
+
+// resume gets a segment that can be written to, and writes to it what has
+// happened and the first of what was kept.
+func (l *Log) resume() error {
+	w := l.writer
+	if err := w.relock(); err != nil {
+		return err
+	}
+	if w.touched {
+		l.alarm["outcome"] = w.rescue()
+	}
+	if w.file == nil || w.touched {
+		if err := l.newSegment(); err != nil {
+			return err
+		}
+	}
+	return l.tell()
+}
+
+// newSegment opens a new segment.
+func (l *Log) newSegment() error {
+	if err := l.writer.roll(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Segments++
+	l.noteSize()
+	poke(l.grown)
+	return nil
+}
+
+// tell writes the events that are pending, and of the kept records the first.
+func (l *Log) tell() error {
+	l.mu.Lock()
+	before := l.gap
+	kept := l.kept.take()
+	l.mu.Unlock()
+	var entries []*entry
+	if l.alarm != nil {
+		entries = append(entries, newEntry(newEvent(EventAlarm, l.alarm)))
+	}
+	if e := before.event(); e != nil {
+		entries = append(entries, e)
+	}
+	if entries = append(entries, kept...); len(entries) == 0 {
+		return nil
+	}
+	err := l.writer.commit(entries)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		for _, e := range kept {
+			l.keep(e)
+		}
+		return err
+	}
+	l.alarm = nil
+	l.gap.told(before)
+	l.note()
+	poke(l.grown)
+	return nil
+}
+
+// complain logs a failure, or its end if err is nil, each message at most every
+// ten seconds. l.mu is held.
+func (l *Log) complain(message string, err error) {
+	now := time.Now()
+	if now.Sub(l.complained[message]) < 10*time.Second {
+		return
+	}
+	l.complained[message] = now
+	if err == nil {
+		l.cfg.Logger.Warn(message)
+		return
+	}
+	l.cfg.Logger.Error(message, "error", err)
+}

@@ -1,0 +1,277 @@
+package audit
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/c1proxy/c1proxy/internal/durable"
+)
+
+// Open opens the log, after what a crash may have left unfinished is put in
+// order and the whole is held against its signed head. A *[CorruptError] names
+// the first record that is not what was signed; such a log is not touched.
+//
+// When Open returns, the events of the start, and an indeterminate outcome for
+// each intent that the last process left without one, are on disk and signed.
+// ctx bounds Open only.
+func Open(ctx context.Context, cfg Config) (*Log, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	var err error
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	if err := durable.MkdirAll(cfg.Dir, dirMode); err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	lock, err := durable.LockDir(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	l, err := open(ctx, cfg, lock)
+	if err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	l.signers.Add(1)
+	go l.sign()
+	go l.run()
+	return l, nil
+}
+
+// open does all of Open for a directory that is locked.
+func open(ctx context.Context, cfg Config, lock *durable.Lock) (*Log, error) {
+	key, err := openKey(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := durable.RemoveTemp(cfg.Dir); err != nil {
+		return nil, err
+	}
+	p, err := replayDir(ctx, cfg.Dir, key)
+	if err != nil {
+		return nil, err
+	}
+	events, err := repair(cfg.Dir, p)
+	if err != nil {
+		return nil, err
+	}
+	l := newLog(cfg, key, newWriter(cfg.Dir, key.Origin(), lock, p))
+	if err := l.begun(append(events, leftovers(p)...)); err != nil {
+		l.writer.closeFiles()
+		return nil, err
+	}
+	return l, nil
+}
+
+// openKey loads the key, or makes one for a log that is yet to begin.
+func openKey(cfg Config) (*Key, error) {
+	if err := checkKeyPlace(cfg.KeyFile, cfg.Dir); err != nil {
+		return nil, err
+	}
+	segments, err := listSegments(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(segments) > 0 {
+		if _, err := os.Stat(cfg.KeyFile); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("load audit key: %s has a log already, whose key must be at %s: %w", cfg.Dir, cfg.KeyFile, err)
+		}
+	}
+	return LoadOrCreateKey(cfg.KeyFile, cfg.Origin)
+}
+
+// replayDir replays the log in dir. It reads the records from the oldest open
+// intent on; what lies before is taken from its leaves, if they agree with the
+// signed head.
+func replayDir(ctx context.Context, dir string, key *Key) (*replay, error) {
+	verifier, err := note.NewVerifier(key.VerifierKey())
+	if err != nil {
+		return nil, err
+	}
+	p, err := newReplay(dir, verifier)
+	if errors.Is(err, errNoLog) {
+		if len(p.heads) > 0 {
+			return nil, p.run(ctx) // which misses the first record
+		}
+		return p, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	h, err := readHeader(p.segments[len(p.segments)-1])
+	if err == nil {
+		p.from = h.oldestOpen
+		err = p.run(ctx)
+	}
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		// Read everything, either to find that it is just a leaf that is wrong,
+		// or to name the record.
+		p = &replay{segments: p.segments, heads: p.heads}
+		err = p.run(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, p.headMissing()
+}
+
+// repair puts in order what a crash has left in the newest segment, and the
+// leaves. What it cuts off is kept in a file of its own. It returns the events
+// that tell of it.
+//
+// The newest segment was perhaps not synced by the process that wrote it: it
+// must be, before anything is built on it.
+func repair(dir string, p *replay) ([]*Record, error) {
+	if len(p.segments) == 0 {
+		return nil, nil
+	}
+	var events []*Record
+	newest := p.segments[len(p.segments)-1]
+	if p.newest.torn > 0 {
+		event, err := saveTorn(newest, p.newest.bytes)
+		if err != nil {
+			return nil, err
+		}
+		event.Detail["why"] = p.newest.why.Reason
+		events = append(events, event)
+	}
+	if err := durable.Truncate(newest.path(), p.newest.bytes); err != nil {
+		return nil, err
+	}
+	for _, s := range p.damaged {
+		if err := rebuildLeaves(s); err != nil {
+			return nil, err
+		}
+		if !s.newest() {
+			events = append(events, newEvent(EventRecovered, map[string]string{"file": leavesName(s.first), "why": "leaves were wrong or missing"}))
+		}
+	}
+	return events, nil
+}
+
+// saveTorn copies a segment from offset on to "<number>.torn-<n>".
+func saveTorn(s segment, offset int64) (*Record, error) {
+	f, err := os.Open(s.path())
+	if err != nil {
+		return nil, fmt.Errorf("save torn write: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.NewSectionReader(f, offset, maxTorn+1))
+	if err != nil {
+		return nil, fmt.Errorf("save torn write: %w", err)
+	}
+	path := freeName(strings.TrimSuffix(s.path(), ".jsonl") + ".torn-")
+	if err := durable.WriteFile(path, data, fileMode); err != nil {
+		return nil, fmt.Errorf("save torn write: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	return newEvent(EventRecovered, map[string]string{
+		"file": s.name(), "offset": strconv.FormatInt(offset, 10), "bytes": strconv.Itoa(len(data)),
+		"sha256": hex.EncodeToString(sum[:]), "saved_as": filepath.Base(path),
+	}), nil
+}
+
+// rebuildLeaves writes the leaves of a segment anew from its records.
+func rebuildLeaves(s segment) error {
+	c, err := openCursor(s)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	var leaves []byte
+	for c.seq < s.end {
+		var r Record
+		line, err := c.read(&r)
+		if err == io.EOF && s.newest() {
+			break
+		}
+		if err != nil {
+			return c.missing(err)
+		}
+		hash := tlog.RecordHash(line)
+		leaves = append(leaves, hash[:]...)
+	}
+	return durable.WriteFile(s.leafPath(), leaves, fileMode)
+}
+
+// newWriter continues the log that was replayed.
+func newWriter(dir, origin string, lock *durable.Lock, p *replay) *writer {
+	w := &writer{dir: dir, origin: origin, lock: lock, tree: p.tree, open: map[string]uint64{}}
+	if n := len(p.segments); n > 0 {
+		w.previous.name, w.previous.bytes, w.previous.sealed = p.segments[n-1].name(), p.newest.bytes, true
+	}
+	for id, r := range p.open {
+		w.open[id] = r.Seq
+	}
+	return w
+}
+
+func newLog(cfg Config, key *Key, w *writer) *Log {
+	l := &Log{
+		cfg: cfg, key: key, writer: w,
+		wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), seals: make(chan chan error),
+		stop: make(chan struct{}), stopped: make(chan struct{}),
+		retry: time.NewTimer(time.Hour), complained: map[string]time.Time{},
+	}
+	l.retry.Stop()
+	l.stats.Size = w.tree.size
+	l.pool.New = func() any {
+		e := &entry{timer: time.NewTimer(time.Hour)}
+		e.timer.Stop()
+		return e
+	}
+	return l
+}
+
+// leftovers are the outcomes of the intents that were left without one.
+func leftovers(p *replay) []*Record {
+	intents := slices.SortedFunc(maps.Values(p.open), func(a, b *Record) int { return int(int64(a.Seq) - int64(b.Seq)) })
+	outcomes := make([]*Record, 0, len(intents))
+	for _, intent := range intents {
+		r := intent.identity()
+		r.ID, r.Time, r.Kind, r.Intent = rand.Text(), time.Now(), KindOutcome, intent.ID
+		r.Outcome, r.Code, r.Error = OutcomeIndeterminate, "unknown", "OUTCOME_UNKNOWN"
+		outcomes = append(outcomes, r)
+	}
+	return outcomes
+}
+
+// begun opens a segment, writes the first records to it and signs the head. It
+// runs before the log's goroutines do.
+func (l *Log) begun(records []*Record) error {
+	if err := l.newSegment(); err != nil {
+		return err
+	}
+	started := newEvent(EventStarted, map[string]string{"open_intents": strconv.Itoa(len(l.writer.open))})
+	for chunk := range slices.Chunk(append([]*Record{started}, records...), 32) {
+		entries := make([]*entry, len(chunk))
+		for i, r := range chunk {
+			entries[i] = newEntry(r)
+		}
+		if err := l.writer.commit(entries); err != nil {
+			return err
+		}
+		l.note()
+	}
+	return l.signHead()
+}

@@ -1,0 +1,176 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// errMalformed is the error of a line that no version of this package wrote.
+var errMalformed = errors.New("not a record in its canonical form")
+
+// parse reads one line, without its newline, and checks that it is canonical:
+// encoded again it is the same line. It sets *r in any case.
+func parse(line []byte, r *Record) error {
+	*r = Record{}
+	p := parser{rest: line}
+	p.record(r)
+	if p.failed || len(p.rest) > 0 || len(line) > MaxRecord || r.check() != nil {
+		return errMalformed
+	}
+	var buf [1024]byte
+	if !bytes.Equal(appendRecord(buf[:0], r), line) {
+		return errMalformed
+	}
+	return nil
+}
+
+// A parser consumes a line. Since parse compares in the end it may accept too
+// much, but nothing of unbounded size.
+type parser struct {
+	rest   []byte
+	failed bool
+}
+
+func (p *parser) record(r *Record) {
+	p.expect(`{"seq":`)
+	r.Seq = p.uint()
+	p.expect(`,"id":`)
+	r.ID = p.text()
+	p.expect(`,"time":`)
+	r.Time = p.time()
+	p.expect(`,"kind":`)
+	r.Kind = Kind(p.text())
+	p.texts(r, textsOfCall)
+	if p.has(`,"path":{`) {
+		p.members(func(name, value string) { r.Path = append(r.Path, Field{name, value}) })
+	}
+	p.texts(r, textsOfRefusal)
+	if p.has(`,"upstream_status":`) {
+		r.UpstreamStatus = int(p.int())
+	}
+	if p.has(`,"attempts":[`) {
+		p.list(']', func() { r.Attempts = append(r.Attempts, int(p.int())) })
+	}
+	p.texts(r, textsOfOutcome)
+	r.ClientGone = p.has(`,"client_gone":true`)
+	if p.has(`,"duration_us":`) {
+		r.Duration = time.Duration(p.int()) * time.Microsecond
+	}
+	p.texts(r, textsOfEvent)
+	if p.has(`,"detail":{`) {
+		r.Detail = map[string]string{}
+		p.members(func(name, value string) { r.Detail[name] = value })
+	}
+	if p.has(`,"truncated":[`) {
+		p.list(']', func() { r.Truncated = append(r.Truncated, p.text()) })
+	}
+	p.expect(`}`)
+}
+
+func (p *parser) texts(r *Record, texts []text) {
+	for i := range texts {
+		if p.has(texts[i].key) {
+			*texts[i].of(r) = p.text()
+		}
+	}
+}
+
+// has consumes literal if it comes next.
+func (p *parser) has(literal string) bool {
+	if p.failed || len(p.rest) < len(literal) || string(p.rest[:len(literal)]) != literal {
+		return false
+	}
+	p.rest = p.rest[len(literal):]
+	return true
+}
+
+func (p *parser) expect(literal string) {
+	if !p.has(literal) {
+		p.failed = true
+	}
+}
+
+// list calls item for each of the items up to end.
+func (p *parser) list(end byte, item func()) {
+	for !p.failed {
+		item()
+		if p.has(string(end)) {
+			return
+		}
+		p.expect(",")
+	}
+}
+
+// members calls yield for each member up to the closing brace.
+func (p *parser) members(yield func(name, value string)) {
+	p.list('}', func() {
+		name := p.text()
+		p.expect(":")
+		yield(name, p.text())
+	})
+}
+
+// text consumes a string.
+func (p *parser) text() string {
+	if !p.has(`"`) {
+		p.failed = true
+		return ""
+	}
+	end := bytes.IndexByte(p.rest, '"')
+	escape := bytes.IndexByte(p.rest, '\\')
+	if end >= 0 && (escape < 0 || escape > end) {
+		s := string(p.rest[:end])
+		p.rest = p.rest[end+1:]
+		return s
+	}
+	return p.escaped()
+}
+
+// escaped consumes the rest of a string with an escape in it.
+func (p *parser) escaped() (s string) {
+	for i := 0; i < len(p.rest); i++ {
+		switch p.rest[i] {
+		case '\\':
+			i++
+		case '"':
+			quoted := append(append([]byte{'"'}, p.rest[:i]...), '"')
+			p.failed = json.Unmarshal(quoted, &s) != nil
+			p.rest = p.rest[i+1:]
+			return s
+		}
+	}
+	p.failed = true
+	return ""
+}
+
+// digits consumes what a number is made of.
+func (p *parser) digits() string {
+	i := 0
+	for i < len(p.rest) && (p.rest[i] >= '0' && p.rest[i] <= '9' || p.rest[i] == '-') {
+		i++
+	}
+	digits := string(p.rest[:i])
+	p.rest = p.rest[i:]
+	return digits
+}
+
+func (p *parser) uint() uint64 {
+	n, err := strconv.ParseUint(p.digits(), 10, 64)
+	p.failed = p.failed || err != nil
+	return n
+}
+
+func (p *parser) int() int64 {
+	n, err := strconv.ParseInt(p.digits(), 10, 64)
+	p.failed = p.failed || err != nil
+	return n
+}
+
+func (p *parser) time() time.Time {
+	t, err := time.Parse(time.RFC3339Nano, p.text())
+	p.failed = p.failed || err != nil
+	return t.UTC()
+}

@@ -1,0 +1,210 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// How often run does what it does unasked.
+const (
+	tickEvery = time.Second
+	minRetry  = 100 * time.Millisecond // after a failure, then twice as long
+	maxRetry  = time.Second
+	signEvery = time.Second
+)
+
+// run is the goroutine of commits. It alone uses the writer.
+func (l *Log) run() {
+	defer close(l.stopped)
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.wake:
+			l.drain()
+		case <-tick.C:
+			l.tick()
+		case <-l.retry.C:
+			l.heal()
+		case done := <-l.seals:
+			done <- l.seal()
+		case <-l.stop:
+			l.closeErr = l.finish()
+			return
+		}
+	}
+}
+
+// drain writes batch after batch until none waits.
+func (l *Log) drain() {
+	for {
+		// Let those who were just released come back with their next record, so
+		// that it shares the next sync.
+		runtime.Gosched()
+		b := l.take()
+		if b == nil {
+			return
+		}
+		l.write(b)
+	}
+}
+
+// take takes the next batch, and what was kept with it. It returns nil if
+// there is nothing to write or no disk to write to.
+func (l *Log) take() *batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gap.err != nil || len(l.queue) == 0 && l.kept.len() == 0 {
+		return nil
+	}
+	b := &batch{done: make(chan struct{})}
+	if len(l.queue) > 0 {
+		b = l.queue[0]
+		l.queue = slices.Delete(l.queue, 0, 1)
+		l.queued -= len(b.entries)
+		b.entries = slices.DeleteFunc(b.entries, func(e *entry) bool { return e.cancelled })
+	}
+	b.taken = true
+	if kept := l.kept.take(); kept != nil {
+		b.entries = append(kept, b.entries...)
+	}
+	return b
+}
+
+// write puts a batch on disk and settles it.
+func (l *Log) write(b *batch) {
+	l.begin()
+	defer l.end()
+	err := l.look()
+	if err == nil {
+		err = l.writer.commit(b.entries)
+	}
+	if err != nil {
+		l.fail(b, err)
+		l.heal()
+		return
+	}
+	l.mu.Lock()
+	l.note()
+	l.settle(b, nil)
+	l.mu.Unlock()
+	poke(l.grown)
+	if l.writer.file.Size() >= l.cfg.SegmentBytes {
+		_ = l.roll() // it says so itself
+	}
+}
+
+// begin and end stand around everything that may wait for the disk.
+func (l *Log) begin() { l.busy.Store(time.Now().UnixNano()) }
+func (l *Log) end()   { l.busy.Store(0) }
+
+// look raises the alarm if someone else has touched the files.
+func (l *Log) look() error {
+	err := l.writer.check(time.Now())
+	if err == nil {
+		return nil
+	}
+	l.alarm = map[string]string{"saw": err.Error()}
+	if l.writer.file != nil {
+		l.alarm["segment"] = filepath.Base(l.writer.file.Path())
+	}
+	l.mu.Lock()
+	l.stats.Alarms++
+	l.mu.Unlock()
+	l.cfg.Logger.Error("someone else has touched the audit log", "error", err)
+	return err
+}
+
+// note brings the counts up to date after a commit. l.mu is held.
+func (l *Log) note() {
+	l.stats.Batches++
+	l.noteSize()
+}
+
+func (l *Log) noteSize() {
+	size := l.writer.tree.size
+	l.stats.Records += size - l.stats.Size
+	l.stats.Size, l.stats.Syncs, l.stats.OpenIntents = size, l.writer.syncs, len(l.writer.open)
+}
+
+// tick looks at the files while nobody appends, and tells of gaps that had
+// other causes than the disk.
+func (l *Log) tick() {
+	l.mu.Lock()
+	failing := l.gap.err != nil
+	l.mu.Unlock()
+	if failing {
+		return // heal is on its way
+	}
+	l.begin()
+	defer l.end()
+	err := l.look()
+	if err == nil {
+		err = l.tell()
+	}
+	if err != nil {
+		l.fail(nil, err)
+		l.heal()
+	}
+}
+
+// roll begins a new segment. If that fails the old one stays in use, or, if
+// that is no longer possible, the log fails until it heals.
+func (l *Log) roll() error {
+	err := l.newSegment()
+	if err == nil {
+		return nil
+	}
+	l.mu.Lock()
+	l.complain("the audit log cannot begin a new segment", err)
+	l.mu.Unlock()
+	if l.writer.file == nil {
+		l.fail(nil, err)
+		l.heal()
+	}
+	return err
+}
+
+func (l *Log) seal() error {
+	if err := l.Healthy(); err != nil {
+		return fmt.Errorf("seal audit segment: %w", err)
+	}
+	if l.writer.records <= 1 {
+		return nil
+	}
+	l.begin()
+	defer l.end()
+	if err := l.roll(); err != nil {
+		return fmt.Errorf("seal audit segment: %w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// Seal closes the current segment, begins a new one and signs the head. A
+// segment without a record but its header stays as it is. It waits until ctx
+// is done, or for [Config.MaxWait]; the segment may still be sealed after that.
+func (l *Log) Seal(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.MaxWait, ErrUnavailable)
+	defer cancel()
+	done := make(chan error, 1)
+	select {
+	case l.seals <- done:
+	case <-l.stop:
+		return fmt.Errorf("seal audit segment: %w", ErrClosed)
+	case <-ctx.Done():
+		return fmt.Errorf("seal audit segment: %w", context.Cause(ctx))
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			return err
+		}
+		return l.signHead()
+	case <-ctx.Done():
+		return fmt.Errorf("seal audit segment: %w", context.Cause(ctx))
+	}
+}

@@ -1,0 +1,181 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+)
+
+// maxRefill is the longest that an empty burst may take to fill again. It
+// keeps the limiter's arithmetic, in nanoseconds, far from overflow.
+const maxRefill = 365 * 24 * time.Hour
+
+// problems collects what the checks of this package find.
+type problems []Problem
+
+func (p *problems) add(path, format string, args ...any) {
+	*p = append(*p, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// checkConfig finds what the annotations of the schema cannot say. It expects
+// a config with defaults, in which other problems may have been found.
+func checkConfig(cfg *configv1.Config) []Problem {
+	var p problems
+	p.tenants(cfg)
+	p.teams(cfg)
+	p.addresses(cfg)
+	p.audit(cfg.GetAudit())
+	return p
+}
+
+func (p *problems) tenants(cfg *configv1.Config) {
+	seen := make(map[string]string)
+	for i, tenant := range cfg.GetTenants() {
+		path := fmt.Sprintf("tenants[%d]", i)
+		p.unique(seen, tenant.GetName(), path)
+		p.limit(path+".limit", tenant.GetLimit())
+		p.tenant(path, tenant, cfg)
+	}
+}
+
+func (p *problems) teams(cfg *configv1.Config) {
+	var tenants []string
+	for _, tenant := range cfg.GetTenants() {
+		tenants = append(tenants, tenant.GetName())
+	}
+	names, keys := make(map[string]string), make(map[string]string)
+	for i, team := range cfg.GetTeams() {
+		path := fmt.Sprintf("teams[%d]", i)
+		p.unique(names, team.GetName(), path)
+		p.reference(path+".tenant", team.GetTenant(), tenants)
+		p.callers(path, team, keys)
+		p.limit(path+".limits.team", team.GetLimits().GetTeam())
+		p.limit(path+".limits.caller", team.GetLimits().GetCaller())
+	}
+}
+
+// callers finds names that are given twice, and keys, in any team.
+func (p *problems) callers(team string, in *configv1.Team, keys map[string]string) {
+	names := make(map[string]string)
+	for i, caller := range in.GetCallers() {
+		path := fmt.Sprintf("%s.callers[%d]", team, i)
+		p.unique(names, caller.GetName(), path)
+		for j, key := range caller.GetApiKeys() {
+			path := fmt.Sprintf("%s.api_keys[%d]", path, j)
+			hash := strings.ToLower(key.GetSha256())
+			if first := keys[hash]; first != "" && hash != "" {
+				p.add(path+".sha256", "is the same key as %s: make each caller a key of its own", first)
+				continue
+			}
+			keys[hash] = path
+		}
+	}
+}
+
+// unique finds a name that another item of the list has. seen has the path of
+// each name's first item.
+func (p *problems) unique(seen map[string]string, name, path string) {
+	if first := seen[name]; first != "" && name != "" {
+		p.add(path+".name", "%q is the name of %s too: choose another", name, first)
+		return
+	}
+	seen[name] = path
+}
+
+// name is the form of a name, as in the schema: only such a text may be shown.
+var name = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// reference finds a name that is not in the list.
+func (p *problems) reference(path, to string, names []string) {
+	switch {
+	case slices.Contains(names, to):
+		return
+	case !name.MatchString(to) || len(names) == 0 || slices.Contains(names, ""):
+		return // it, or the name that it means, was found wrong elsewhere
+	}
+	words := "add it to tenants, or name one that is there"
+	if near := nearest(to, names); name.MatchString(near) {
+		words = fmt.Sprintf("did you mean %q?", near)
+	}
+	p.add(path, "no tenant is named %q: %s", to, words)
+}
+
+// limit finds a burst that takes too long to fill again.
+func (p *problems) limit(path string, limit *configv1.Limit) {
+	if limit.GetRate() == 0 {
+		return
+	}
+	refill := limit.GetPer().AsDuration().Seconds() * float64(limit.GetBurst()) / float64(limit.GetRate())
+	if refill > maxRefill.Seconds() {
+		p.add(path, "an empty burst would take longer than a year to fill again: lower burst or per, or raise rate")
+	}
+}
+
+// addresses finds what cannot be listened on.
+func (p *problems) addresses(cfg *configv1.Config) {
+	listen, admin := cfg.GetListen().GetAddress(), cfg.GetAdmin().GetAddress()
+	for path, address := range map[string]string{"listen.address": listen, "admin.address": admin} {
+		if _, _, ok := splitAddress(address); !ok {
+			p.add(path, "is not an address: write a host and a port, for example 127.0.0.1:8080")
+		}
+	}
+	host, port, ok := splitAddress(listen)
+	if adminHost, adminPort, _ := splitAddress(admin); ok && port != 0 && adminPort == port && adminHost == host {
+		p.add("admin.address", "is listen.address too: callers and operators need doors of their own")
+	}
+}
+
+// splitAddress takes apart host:port; the host may be empty, the port 0.
+func splitAddress(address string) (host string, port uint16, ok bool) {
+	host, digits, err := net.SplitHostPort(address)
+	number, portErr := strconv.ParseUint(digits, 10, 16)
+	ok = err == nil && portErr == nil && (host == "" || isHost(host))
+	return host, uint16(number), ok
+}
+
+// hostname is a DNS name: labels of letters, digits and "-" (RFC 1123).
+var hostname = regexp.MustCompile(`^(?i:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(?i:\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+
+// isHost tells whether a text is an IP address or a DNS name.
+func isHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return len(host) <= 253 && hostname.MatchString(host) && !numeric(host)
+}
+
+// numeric tells whether the last label of a name begins with a digit: some
+// resolvers read such a name (127.1, 0x7f.1, 2130706433) as an IP address.
+func numeric(host string) bool {
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	return last != "" && '0' <= last[0] && last[0] <= '9'
+}
+
+// audit finds a signing key that lies among what it signs. Links are resolved
+// where the files are opened.
+func (p *problems) audit(audit *configv1.Audit) {
+	if audit.GetDir() == "" {
+		return
+	}
+	if audit.GetKeyFile() == "" {
+		p.add("audit.key_file", "is missing: audit.dir has no name to make a default of")
+		return
+	}
+	dir, dirErr := filepath.Abs(audit.GetDir())
+	key, keyErr := filepath.Abs(audit.GetKeyFile())
+	if dirErr != nil || keyErr != nil {
+		return // no working directory: opening them fails, and says so
+	}
+	below, err := filepath.Rel(dir, key)
+	if err == nil && below != ".." && !strings.HasPrefix(below, ".."+string(filepath.Separator)) {
+		p.add("audit.key_file", "lies inside audit.dir: keep it elsewhere, so that whoever can change the log cannot sign it")
+	}
+}

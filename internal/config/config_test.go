@@ -1,0 +1,225 @@
+package config_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+	"github.com/c1proxy/c1proxy/internal/config"
+)
+
+const hash = "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef"
+
+// documented is the configuration of the documentation. It must work as it stands.
+const documented = `listen: {address: "127.0.0.1:8080"}
+tenants:
+  - name: acme
+    url: https://acme.conductor.one
+    credential:
+      client_id: clever-fox-42195@acme.conductor.one/spc
+      client_secret: {file: /run/secrets/c1-client-secret}     # or {env: NAME}
+teams:
+  - name: payments
+    tenant: acme
+    callers:
+      - name: sync-bot
+        api_keys: [{sha256: "` + hash + `"}]      # two may be live at once
+    allow:
+      - methods: ["c1.api.app.v1.ConnectorService/ConfirmSyncValid"]   # a service's methods: ".../*"
+    limits:
+      team: {rate: 50, per: 1s, burst: 100}
+      caller: {rate: 10, per: 1s, burst: 20}
+audit: {dir: /var/lib/c1proxy/audit, key_file: /var/lib/c1proxy/audit.key}
+admin: {address: "127.0.0.1:9090"}
+`
+
+// everything has every key, and the other form of each alternative.
+const everything = `---
+listen:
+  address: ":8443"
+  tls: {cert_file: tls.crt, key_file: tls.key}
+  max_message_bytes: 1048576
+  reflection: false
+tenants:
+- name: acme
+  url: https://acme.conductor.one
+  credential:
+    client_id: swift-otter-19384@acme.conductor.one/wfe
+    subject_token: {file: ./token}
+  limit: {rate: 100, per: 1m, burst: 7}
+  timeout: 1m30s
+- name: "007"
+  url: http://127.0.0.1:8081
+  allow_insecure: true
+  credential: {access_token: {env: C1_TOKEN}}
+teams: []
+audit: {dir: audit, origin: example.com/audit, segment_bytes: 1048576}
+`
+
+func TestParseDocumented(t *testing.T) {
+	got, err := config.Parse("c1proxy.yaml", []byte(documented))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &configv1.Config{
+		Listen: &configv1.Listen{Address: "127.0.0.1:8080", MaxMessageBytes: proto.Uint32(4 << 20), Reflection: proto.Bool(true)},
+		Tenants: []*configv1.Tenant{{
+			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(30 * time.Second),
+			Credential: &configv1.Credential{
+				ClientId:     "clever-fox-42195@acme.conductor.one/spc",
+				ClientSecret: &configv1.Secret{File: "/run/secrets/c1-client-secret"},
+			},
+		}},
+		Teams: []*configv1.Team{{
+			Name: "payments", Tenant: "acme",
+			Callers: []*configv1.Caller{{Name: "sync-bot", ApiKeys: []*configv1.ApiKey{{Sha256: hash}}}},
+			Allow:   []*configv1.Rule{{Methods: []string{"c1.api.app.v1.ConnectorService/ConfirmSyncValid"}}},
+			Limits: &configv1.Limits{
+				Team:   &configv1.Limit{Rate: 50, Per: durationpb.New(time.Second), Burst: 100},
+				Caller: &configv1.Limit{Rate: 10, Per: durationpb.New(time.Second), Burst: 20},
+			},
+		}},
+		Audit: &configv1.Audit{
+			Dir: "/var/lib/c1proxy/audit", KeyFile: "/var/lib/c1proxy/audit.key", SegmentBytes: proto.Uint64(64 << 20),
+		},
+		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
+	}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParseEverything(t *testing.T) {
+	got, err := config.Parse("c1proxy.yaml", []byte(everything))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &configv1.Config{
+		Listen: &configv1.Listen{
+			Address: ":8443", Tls: &configv1.TLS{CertFile: "tls.crt", KeyFile: "tls.key"},
+			MaxMessageBytes: proto.Uint32(1 << 20), Reflection: proto.Bool(false),
+		},
+		Tenants: []*configv1.Tenant{{
+			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(90 * time.Second),
+			Credential: &configv1.Credential{
+				ClientId:     "swift-otter-19384@acme.conductor.one/wfe",
+				SubjectToken: &configv1.Secret{File: "./token"},
+			},
+			Limit: &configv1.Limit{Rate: 100, Per: durationpb.New(time.Minute), Burst: 7},
+		}, {
+			Name: "007", Url: "http://127.0.0.1:8081", AllowInsecure: true, Timeout: durationpb.New(30 * time.Second),
+			Credential: &configv1.Credential{AccessToken: &configv1.Secret{Env: "C1_TOKEN"}},
+		}},
+		Audit: &configv1.Audit{Dir: "audit", KeyFile: "audit.key", Origin: "example.com/audit", SegmentBytes: proto.Uint64(1 << 20)},
+		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
+	}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A check of another package names paths; this package knows where they stand.
+func TestChecks(t *testing.T) {
+	check := func(cfg *configv1.Config) []config.Problem {
+		return []config.Problem{
+			{Path: "teams[0].allow[0].methods[0]", Message: "no such method: " + cfg.GetTeams()[0].GetAllow()[0].GetMethods()[0]},
+			{Path: "teams[0].limits.team", Message: "a mapping stands where its key does"},
+			{Path: "tenants[0].timeout", Message: "a missing key stands where its parent does"},
+			{Path: "listen.address", Message: "already blamed"},
+			{Message: "the file as a whole"},
+		}
+	}
+	bad := strings.Replace(documented, "127.0.0.1:8080", "nowhere", 1)
+	_, err := config.Parse("x.yaml", []byte(bad), check)
+	want := []string{
+		"x.yaml:1:1: the file as a whole",
+		"x.yaml:1:19: listen.address: is not an address: write a host and a port, for example 127.0.0.1:8080",
+		"x.yaml:3:5: tenants[0].timeout: a missing key stands where its parent does",
+		"x.yaml:15:19: teams[0].allow[0].methods[0]: no such method: c1.api.app.v1.ConnectorService/ConfirmSyncValid",
+		"x.yaml:17:7: teams[0].limits.team: a mapping stands where its key does",
+	}
+	if diff := cmp.Diff(want, lines(err)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func lines(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return strings.Split(err.Error(), "\n")
+}
+
+func TestRead(t *testing.T) {
+	for _, name := range environment {
+		t.Setenv(name, "")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c1proxy.yaml")
+
+	if _, err := config.Read(file); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "read configuration: open ") {
+		t.Errorf("missing file: %v", err)
+	}
+	if _, err := config.Read(dir); err == nil {
+		t.Error("a directory was read")
+	}
+
+	write(t, file, "audit: {dir: /a}\n", 0o644)
+	_, err := config.Read(file)
+	want := []string{file + ":1:1: tenants: no tenant: write one here (name, url, credential), or set CONDUCTORONE_CLIENT_ID and CONDUCTORONE_CLIENT_SECRET in the environment"}
+	if diff := cmp.Diff(want, lines(err)); diff != "" {
+		t.Error(diff)
+	}
+
+	t.Setenv("CONDUCTORONE_CLIENT_ID", "clever-fox-42195@acme.conductor.one/spc")
+	_, err = config.Read(file)
+	want = []string{file + ":1:1: tenants: read environment: CONDUCTORONE_CLIENT_ID stands alone: set CONDUCTORONE_CLIENT_SECRET or CONDUCTORONE_OIDC_TOKEN too"}
+	if diff := cmp.Diff(want, lines(err)); diff != "" {
+		t.Error(diff)
+	}
+
+	t.Setenv("CONDUCTORONE_CLIENT_SECRET", canary)
+	cfg, err := config.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenant := cfg.GetTenants()[0]
+	if tenant.GetName() != "default" || tenant.GetTimeout().AsDuration() != 30*time.Second {
+		t.Errorf("tenant of the environment: %v", tenant)
+	}
+
+	// A tenant in the file wins.
+	write(t, file, documented, 0o644)
+	if cfg, err = config.Read(file); err != nil || len(cfg.GetTenants()) != 1 || cfg.GetTenants()[0].GetName() != "acme" {
+		t.Errorf("tenants: %v, %v", cfg.GetTenants(), err)
+	}
+}
+
+func TestRevision(t *testing.T) {
+	revision := func(text string) string {
+		cfg, err := config.Parse("c1proxy.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return config.Revision(cfg)
+	}
+	first := revision(documented)
+	if len(first) != 16 {
+		t.Errorf("revision %q", first)
+	}
+	if same := revision("# a comment\n" + strings.ReplaceAll(documented, "  #", "    #")); same != first {
+		t.Errorf("layout changes the revision: %s, %s", first, same)
+	}
+	if other := revision(strings.Replace(documented, "burst: 20", "burst: 21", 1)); other == first {
+		t.Error("a change keeps the revision")
+	}
+}

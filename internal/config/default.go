@@ -1,0 +1,85 @@
+package config
+
+import (
+	"path/filepath"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+)
+
+// defaults are what missing keys mean, as they would be written. Each stands in
+// the comment of its field too.
+var defaults = map[protoreflect.FullName]string{
+	"c1proxy.config.v1.Listen.address":           "127.0.0.1:8080",
+	"c1proxy.config.v1.Listen.max_message_bytes": "4194304",
+	"c1proxy.config.v1.Listen.reflection":        "true",
+	"c1proxy.config.v1.Tenant.timeout":           "30s",
+	"c1proxy.config.v1.Audit.segment_bytes":      "67108864",
+	"c1proxy.config.v1.Admin.address":            "127.0.0.1:9090",
+}
+
+// tags are the YAML tags that the defaults' values would have.
+var tags = map[protoreflect.Kind]string{
+	protoreflect.BoolKind:   "!!bool",
+	protoreflect.Uint32Kind: "!!int",
+	protoreflect.Uint64Kind: "!!int",
+}
+
+// setDefaults fills in what is missing from a message and all below it. A
+// section that has defaults and is missing as a whole is added.
+func setDefaults(message protoreflect.Message) {
+	fields := message.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		switch {
+		case nested(field) && field.IsList():
+			list := message.Get(field).List()
+			for j := range list.Len() {
+				setDefaults(list.Get(j).Message())
+			}
+		case nested(field):
+			if message.Has(field) || hasDefaults(field.Message()) {
+				setDefaults(message.Mutable(field).Message())
+			}
+		case !message.Has(field) && defaults[field.FullName()] != "":
+			message.Set(field, defaultValue(field))
+		}
+	}
+	if audit, ok := message.Interface().(*configv1.Audit); ok && audit.GetKeyFile() == "" {
+		audit.KeyFile = keyFileOf(audit.GetDir())
+	}
+}
+
+// hasDefaults tells whether a message is worth having when it is not written.
+func hasDefaults(message protoreflect.MessageDescriptor) bool {
+	fields := message.Fields()
+	for i := range fields.Len() {
+		if defaults[fields.Get(i).FullName()] != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func defaultValue(field protoreflect.FieldDescriptor) protoreflect.Value {
+	tag := tags[field.Kind()]
+	if tag == "" {
+		tag = "!!str"
+	}
+	value, wrong := parseScalar(defaults[field.FullName()], tag, field)
+	if wrong != (mismatch{}) {
+		panic("config: default of " + string(field.FullName()) + " is not " + wrong.want)
+	}
+	return value
+}
+
+// keyFileOf is the default of audit.key_file: beside the directory. It is ""
+// for a directory that has no name to put .key after.
+func keyFileOf(dir string) string {
+	switch base := filepath.Base(dir); base {
+	case ".", "..", string(filepath.Separator):
+		return ""
+	}
+	return filepath.Clean(dir) + ".key"
+}

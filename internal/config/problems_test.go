@@ -1,0 +1,535 @@
+package config_test
+
+import "strings"
+
+var fileProblems = []problemCase{
+	{"empty file", documented, "", []string{
+		"1:1: the file holds no configuration: see the README for one to start from",
+	}},
+	{"comments alone", documented, "# nothing\n\n# here\n", []string{
+		"1:1: the file holds no configuration: see the README for one to start from",
+	}},
+	{"null document", documented, "---\n", []string{
+		"1:1: the file holds no configuration: see the README for one to start from",
+	}},
+	{"a list", documented, "- a\n- b\n", []string{
+		"1:1: expected a mapping, found a list: its keys are listen, tenants, teams, audit, admin",
+	}},
+	{"a text", documented, "hello\n", []string{
+		"1:1: expected a mapping, found a text: its keys are listen, tenants, teams, audit, admin",
+	}},
+	{"byte order mark", documented, "\ufeffaudit: {dir: /a}\n", []string{
+		"1:1: the file begins with a byte order mark: save it as UTF-8 without BOM",
+	}},
+	{"UTF-16", documented, "\xff\xfea\x00:\x00", []string{
+		"1:1: the file is UTF-16: save it as UTF-8",
+	}},
+	{"not UTF-8", documented, "# caf\xc3\xa9\x0aaudit: {dir: \x22caf\xe9\x22}\x0a", []string{
+		"2:18: this is not UTF-8: save the file as UTF-8",
+	}},
+	{"control character", documented, "audit: {dir: \"/a\u0007\"}\n", []string{
+		"1:17: invisible character U+0007: remove it",
+	}},
+	{"other line break", documented, "# caf\u00e9\u2028audit: {dir: /a}\n", []string{
+		"1:7: invisible character U+2028: remove it",
+	}},
+	{"text that turns around", documented, "teams: # \u202e }\n", []string{
+		"1:10: invisible character U+202E: remove it",
+	}},
+	{"CR line ends", documented, "listen:\r  address: x\r", []string{
+		"1:8: this line ends with CR alone: save the file with LF line ends",
+	}},
+	{"too large", documented, strings.Repeat("#\n", 1<<19+1), []string{
+		"1:1: the file is larger than 1 MiB",
+	}},
+	{"second document", auditLine, "---\n" + auditLine, []string{
+		`19:1: a second document begins here: a file holds one configuration, without "---" inside`,
+	}},
+	{"second document, empty", auditLine, auditLine + "\n---", []string{
+		`20:1: a second document begins here: a file holds one configuration, without "---" inside`,
+	}},
+	{"second document, broken", auditLine, auditLine + "\n---\n{", []string{
+		`22:1: the mapping is not closed: a "," or "}" is missing`,
+	}},
+}
+
+var syntaxProblems = []problemCase{
+	{"tab in the indentation", "    tenant: acme", "\ttenant: acme", []string{
+		"10:1: a tab in the indentation: use spaces",
+	}},
+	{"unclosed quotes", "name: payments", `name: "payments`, []string{
+		"9:3: the quotes opened here are not closed",
+	}},
+	{"unclosed list", keysLine, `api_keys: [{sha256: "` + hash + `"}`, []string{
+		`13:9: the list is not closed: a "," or "]" is missing`,
+	}},
+	{"unclosed mapping", limitLine, "team: {rate: 50, per: 1s, burst: 100", []string{
+		`17:7: the mapping is not closed: a "," or "}" is missing`,
+	}},
+	{"too far in", "    tenant: acme", "      tenant: acme", []string{
+		`10:7: no key can stand here: check the indentation, or put a text that holds ": " in quotes`,
+	}},
+	{"too far out", "    tenant: acme", "   tenant: acme", []string{
+		`10:4: expected another list item ("- ") in this column: check the indentation`,
+	}},
+	{"quote in quotes", "name: payments", "name: 'the payment's'", []string{
+		"9:3: expected a key in this column: check the indentation, and the quotes before this",
+	}},
+	{"bracket too many", limitLine, limitLine + "}", []string{
+		"17:7: expected a key in this column: check the indentation, and the quotes before this",
+	}},
+	{"missing colon", "tenant: acme", "tenant\n    x: y", []string{
+		`10:5: expected "key: value": a colon, or the space after it, is missing`,
+	}},
+	{"missing space", "    tenant: acme", "    tenant:acme", []string{
+		`10:5: expected "key: value": a colon, or the space after it, is missing`,
+	}},
+	{"missing space in a flow", limitLine, "team: {rate:50, per: 1s, burst: 100}", []string{
+		`17:14: teams[0].limits.team: unknown key: a space is missing after "rate:"`,
+	}},
+	{"two colons", "name: payments", "name: payments: live", []string{
+		`9:3: no key can stand here: check the indentation, or put a text that holds ": " in quotes`,
+	}},
+	{"reserved character", "name: payments", "name: @payments", []string{
+		"9:3: a value cannot begin like this: put it in quotes",
+	}},
+	{"escape", "name: payments", `name: "pay\ments"`, []string{
+		`9:3: unknown escape after "\": use single quotes, in which it has no meaning`,
+	}},
+	{"unknown alias", secretLine, "client_secret: *secret", []string{
+		"7:7: anchors and aliases are not read: write the value out",
+	}},
+	{"alias", limitLine + "\n      caller: {rate: 10", "team: &l {rate: 50, per: 1s, burst: 100}\n      caller: *l\n    x: {rate: 10", []string{
+		"17:7: teams[0].limits.team: anchors and aliases are not read: write the value out",
+		"18:7: teams[0].limits.caller: anchors and aliases are not read: write the value out",
+		`19:5: teams[0]: unknown key "x": its keys are name, tenant, callers, allow, limits`,
+	}},
+	{"anchor", limitLine, "team: &l {rate: 50, per: 1s, burst: 100}", []string{
+		"17:7: teams[0].limits.team: anchors and aliases are not read: write the value out",
+	}},
+	{"merge key", limitLine, "team: {<<: {rate: 50}, per: 1s, burst: 100}", []string{
+		"17:14: teams[0].limits.team: merge keys are not read: write the keys out",
+	}},
+	{"tag", "name: payments", "name: !!str payments", []string{
+		"9:11: teams[0].name: YAML tags are not read: write the value alone",
+	}},
+	{"tag of a mapping", limitLine, "team: !limit {rate: 50, per: 1s, burst: 100}", []string{
+		"17:7: teams[0].limits.team: YAML tags are not read: write the value alone",
+	}},
+	{"key that is a list", "    tenant: acme", "    ? [a, b]\n    : acme\n    tenant: acme", []string{
+		"10:7: teams[0]: a key must be a plain word, found a list",
+	}},
+	{"deep nesting", documented, strings.Repeat("[", 20000), []string{
+		"1:1: the file is nested too deeply",
+	}},
+}
+
+var keyProblems = []problemCase{
+	{"typo", "    tenant: acme", "    tenat: acme", []string{
+		`10:5: teams[0]: unknown key "tenat": did you mean "tenant"?`,
+	}},
+	{"typo, swapped letters", "allow:", "alolw:", []string{
+		`14:5: teams[0]: unknown key "alolw": did you mean "allow"?`,
+	}},
+	{"typo at the root", "listen:", "lisen:", []string{
+		`1:1: unknown key "lisen": did you mean "listen"?`,
+	}},
+	{"camelCase", idLine, "clientId: clever-fox-42195@acme.conductor.one/spc", []string{
+		`6:7: tenants[0].credential: unknown key "clientId": it is spelled client_id here`,
+	}},
+	{"both spellings", idLine, idLine + "\n      clientId: x", []string{
+		`7:7: tenants[0].credential: unknown key "clientId": it is spelled client_id here`,
+	}},
+	{"duplicate key", "    tenant: acme", "    tenant: acme\n    tenant: acme", []string{
+		"11:5: teams[0].tenant: given twice: the first stands in line 10",
+	}},
+	{"duplicate section", "admin:", listenLine + "\nadmin:", []string{
+		"20:1: listen: given twice: the first stands in line 1",
+	}},
+	{"in the wrong place", limitLine, limitLine + "\n      rate: 5", []string{
+		`18:7: teams[0].limits: unknown key "rate": it belongs in tenants[].limit or teams[].limits.team or teams[].limits.caller`,
+	}},
+	{"in the wrong place, one home", urlLine, urlLine + "    client_id: x\n", []string{
+		`5:5: tenants[0]: unknown key "client_id": it belongs in tenants[].credential`,
+	}},
+	{"unknown", listenLine, `listen: {address: "127.0.0.1:8080", qqqq: 1}`, []string{
+		`1:37: listen: unknown key "qqqq": its keys are address, tls, max_message_bytes, reflection`,
+	}},
+	{"unknown and odd", listenLine, `listen: {address: "127.0.0.1:8080", "a b\n": 1}`, []string{
+		"1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection",
+	}},
+	{"hyphen for underscore", "key_file:", "key-file:", []string{
+		`19:38: audit: unknown key "key-file": did you mean "key_file"?`,
+	}},
+	{"no value", urlLine, "url:\n", []string{
+		"4:5: tenants[0].url: has no value: write one, or remove the key",
+	}},
+	{"no value, section", "    limits:\n      " + limitLine + "\n      caller: {rate: 10, per: 1s, burst: 20}", "    limits:", []string{
+		"16:5: teams[0].limits: has no value: write one, or remove the key",
+	}},
+	{"no value, item", "      - methods:", "      -\n      - methods:", []string{
+		`15:8: teams[0].allow[0]: has no value: write one, or remove the "-"`,
+	}},
+}
+
+var typeProblems = []problemCase{
+	{"mapping for text", "name: payments", "name: {a: b}", []string{
+		"9:5: teams[0].name: expected a text, found a mapping: write a single value",
+	}},
+	{"list for text", "name: payments", "name: [payments]", []string{
+		"9:5: teams[0].name: expected a text, found a list: write a single value",
+	}},
+	{"number for text", "name: payments", "name: 7", []string{
+		"9:11: teams[0].name: expected a text, found a number: write it in quotes",
+	}},
+	{"bool for text", "name: payments", "name: true", []string{
+		"9:11: teams[0].name: expected a text, found true or false: write it in quotes",
+	}},
+	{"empty text", "name: payments", `name: ""`, []string{
+		"9:11: teams[0].name: expected a text, found nothing: write one, or remove the key",
+	}},
+	{"text for list", "allow:\n      - " + methodsLine, "allow: all", []string{
+		`14:12: teams[0].allow: expected a list, found a text: begin each item with "- ", its keys are methods`,
+	}},
+	{"mapping for list", "allow:\n      - methods", "allow:\n        methods", []string{
+		`14:5: teams[0].allow: expected a list, found a mapping: begin each item with "- ", its keys are methods`,
+	}},
+	{"list of texts for list of mappings", "- methods: [", "- [", []string{
+		"15:9: teams[0].allow[0]: expected a mapping, found a list: its keys are methods",
+	}},
+	{"text for mapping", "caller: {rate: 10, per: 1s, burst: 20}", "caller: 10/s", []string{
+		"18:15: teams[0].limits.caller: expected a mapping, found a text: its keys are rate, per, burst",
+	}},
+	{"list for mapping", limitLine, "team: [50, 1s, 100]", []string{
+		"17:7: teams[0].limits.team: expected a mapping, found a list: its keys are rate, per, burst",
+	}},
+	{"text for number", "rate: 50", `rate: "50"`, []string{
+		"17:20: teams[0].limits.team.rate: expected a whole number below 2^32, found a text: write for example 50, without unit or quotes",
+	}},
+	{"fraction", "rate: 50", "rate: 0.5", []string{
+		"17:20: teams[0].limits.team.rate: expected a whole number below 2^32, found a number: write for example 50, without unit or quotes",
+	}},
+	{"negative", "rate: 50", "rate: -50", []string{
+		"17:20: teams[0].limits.team.rate: expected a whole number below 2^32, found a number: write for example 50, without unit or quotes",
+	}},
+	{"too wide", "rate: 50", "rate: 5000000000", []string{
+		"17:20: teams[0].limits.team.rate: expected a whole number below 2^32, found a number: write for example 50, without unit or quotes",
+	}},
+	{"digits of another base", "burst: 100", "burst: 0x64", []string{
+		"17:40: teams[0].limits.team.burst: expected a whole number below 2^32, found a number: write for example 50, without unit or quotes",
+	}},
+	{"leading zero", "burst: 100", "burst: 0100", []string{
+		"17:40: teams[0].limits.team.burst: expected a whole number below 2^32, found a number: write for example 50, without unit or quotes",
+	}},
+	{"number for duration", "per: 1s, burst: 100", "per: 1, burst: 100", []string{
+		"17:29: teams[0].limits.team.per: expected a duration with its unit, found a number: write for example 30s or 1m30s",
+	}},
+	{"day", "per: 1s, burst: 100", "per: 1d, burst: 100", []string{
+		"17:29: teams[0].limits.team.per: expected a duration with its unit, found a text: write for example 30s or 1m30s",
+	}},
+	{"yes for bool", listenLine, "listen: {reflection: yes}", []string{
+		"1:22: listen.reflection: expected true or false, found a text: write one of them, without quotes",
+	}},
+	{"quoted bool", listenLine, `listen: {reflection: "true"}`, []string{
+		"1:22: listen.reflection: expected true or false, found a text: write one of them, without quotes",
+	}},
+}
+
+var valueProblems = []problemCase{
+	{"missing", "  - name: payments\n    tenant", "  - tenant", []string{
+		"9:5: teams[0].name: is missing: write one, for example payments",
+	}},
+	{"missing section", auditLine + "\n", "", []string{
+		"1:1: audit.dir: is missing: write one, for example /var/lib/c1proxy/audit",
+	}},
+	{"missing all of a tenant", documented, "tenants: [{}]\naudit: {dir: /a}\n", []string{
+		"1:11: tenants[0].credential: is missing",
+		"1:11: tenants[0].name: is missing: write one, for example acme",
+		"1:11: tenants[0].url: is missing: write one, for example https://acme.conductor.one",
+	}},
+	{"missing in a limit", "rate: 50, per: 1s, ", "", []string{
+		"17:7: teams[0].limits.team.per: is missing: write one, for example 1s",
+		"17:7: teams[0].limits.team.rate: is missing: write one, for example 50",
+	}},
+	{"no name of the right form", "name: payments", "name: Payments!", []string{
+		`9:11: teams[0].name: use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,
+	}},
+	{"name too long", "name: payments", "name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", []string{
+		`9:11: teams[0].name: use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,
+	}},
+	{"rate of 0", "rate: 50", "rate: 0", []string{
+		"17:20: teams[0].limits.team.rate: must be from 1 to 1000000",
+	}},
+	{"burst too large", "burst: 100", "burst: 1000001", []string{
+		"17:40: teams[0].limits.team.burst: must be from 1 to 1000000",
+	}},
+	{"period too short", "per: 1s, burst: 100", "per: 1us, burst: 100", []string{
+		"17:29: teams[0].limits.team.per: must be from 1ms to 24h",
+	}},
+	{"period negative", "per: 1s, burst: 100", "per: -1s, burst: 100", []string{
+		"17:29: teams[0].limits.team.per: expected a duration with its unit, found a text: write for example 30s or 1m30s",
+	}},
+	{"period too long", "per: 1s, burst: 100", "per: 25h, burst: 100", []string{
+		"17:29: teams[0].limits.team.per: must be from 1ms to 24h",
+	}},
+	{"timeout too long", urlLine, urlLine + "    timeout: 301s\n", []string{
+		"5:14: tenants[0].timeout: must be from 1ms to 5m",
+	}},
+	{"refill too long", limitLine, "team: {rate: 1, per: 24h, burst: 366}", []string{
+		"17:7: teams[0].limits.team: an empty burst would take longer than a year to fill again: lower burst or per, or raise rate",
+	}},
+	{"three keys", keysLine, `api_keys: [{sha256: "` + hash + `"}, {sha256: "` + hash[1:] + `1"}, {sha256: "` + hash[1:] + `2"}]`, []string{
+		"13:9: teams[0].callers[0].api_keys: has more than 2 items: remove the oldest",
+	}},
+	{"no methods", methodsLine, "methods: []", []string{
+		"15:9: teams[0].allow[0].methods: is empty: write one item, or remove what holds it",
+	}},
+	{"message limit", listenLine, "listen: {max_message_bytes: 1}", []string{
+		"1:29: listen.max_message_bytes: must be from 1024 to 67108864",
+	}},
+	{"message limit of 0", listenLine, "listen: {max_message_bytes: 0}", []string{
+		"1:29: listen.max_message_bytes: must be from 1024 to 67108864",
+	}},
+	{"segment too small", auditLine, "audit: {dir: /var/lib/c1proxy/audit, key_file: /var/lib/c1proxy/audit.key, segment_bytes: 1}", []string{
+		"19:91: audit.segment_bytes: must be from 65536 to 17179869184",
+	}},
+	{"origin", auditLine, `audit: {dir: /var/lib/c1proxy/audit, key_file: /var/lib/c1proxy/audit.key, origin: "my log"}`, []string{
+		`19:84: audit.origin: use printable ASCII without blanks and "+", at most 255`,
+	}},
+	{"half of a certificate", listenLine, "listen: {tls: {cert_file: tls.crt}}", []string{
+		"1:10: listen.tls.key_file: is missing: write one, for example /etc/c1proxy/tls.key",
+	}},
+}
+
+var addressProblems = []problemCase{
+	{"no port", listenLine, "listen: {address: 127.0.0.1}", []string{
+		"1:19: listen.address: is not an address: write a host and a port, for example 127.0.0.1:8080",
+	}},
+	{"port out of range", listenLine, `listen: {address: "127.0.0.1:65536"}`, []string{
+		"1:19: listen.address: is not an address: write a host and a port, for example 127.0.0.1:8080",
+	}},
+	{"named port", listenLine, `listen: {address: "127.0.0.1:http"}`, []string{
+		"1:19: listen.address: is not an address: write a host and a port, for example 127.0.0.1:8080",
+	}},
+	{"url for an address", listenLine, `listen: {address: "http://127.0.0.1:8080"}`, []string{
+		"1:19: listen.address: is not an address: write a host and a port, for example 127.0.0.1:8080",
+	}},
+	{"number for a host", listenLine, `listen: {address: "127.1:8080"}`, []string{
+		"1:19: listen.address: is not an address: write a host and a port, for example 127.0.0.1:8080",
+	}},
+	{"one door", listenLine, `listen: {address: "127.0.0.1:9090"}`, []string{
+		"20:18: admin.address: is listen.address too: callers and operators need doors of their own",
+	}},
+}
+
+var tenantProblems = []problemCase{
+	{"none", tenantsPart, "", []string{
+		"1:1: tenants: no tenant: write one here (name, url, credential), or set CONDUCTORONE_CLIENT_ID and CONDUCTORONE_CLIENT_SECRET in the environment",
+	}},
+	{"name given twice", tenantsPart, tenantsPart + strings.TrimPrefix(tenantsPart, "tenants:\n"), []string{
+		`8:11: tenants[1].name: "acme" is the name of tenants[0] too: choose another`,
+	}},
+	{"plain http", "url: https://", "url: http://", []string{
+		"4:10: tenants[0].url: is plain http, which shows tokens to the network: write https:// (http is only for tests and the sandbox, with allow_insecure: true beside it)",
+	}},
+	{"other scheme", "url: https://", "url: ftp://", []string{
+		"4:10: tenants[0].url: is not an https URL: write https:// and the tenant's host, for example https://acme.conductor.one",
+	}},
+	{"no scheme", "url: https://", "url: ", []string{
+		"4:10: tenants[0].url: is not the URL of a tenant: write https:// and the tenant's host, for example https://acme.conductor.one",
+	}},
+	{"user and password", "url: https://", "url: https://user:password@", []string{
+		"4:10: tenants[0].url: holds a user or a password: remove it, what c1proxy proves itself with stands in credential",
+	}},
+	{"path", urlLine, "url: https://acme.conductor.one/api/v1\n", []string{
+		"4:10: tenants[0].url: has a path: remove all that follows the host, also a / at the end",
+	}},
+	{"slash at the end", urlLine, "url: https://acme.conductor.one/\n", []string{
+		"4:10: tenants[0].url: has a path: remove all that follows the host, also a / at the end",
+	}},
+	{"query", urlLine, "url: https://acme.conductor.one?a=b\n", []string{
+		"4:10: tenants[0].url: has a query or a fragment: remove all that follows the host",
+	}},
+	{"question mark", urlLine, "url: https://acme.conductor.one?\n", []string{
+		"4:10: tenants[0].url: has a query or a fragment: remove all that follows the host",
+	}},
+	{"fragment", urlLine, "url: https://acme.conductor.one#a\n", []string{
+		"4:10: tenants[0].url: has a query or a fragment: remove all that follows the host",
+	}},
+	{"fragment, empty", urlLine, "url: \"https://acme.conductor.one#\"\n", []string{
+		"4:10: tenants[0].url: has a query or a fragment: remove all that follows the host",
+	}},
+	{"port", urlLine, "url: https://acme.conductor.one:443\n", []string{
+		"4:10: tenants[0].url: has a port: remove it (a port is only for tests and the sandbox, with allow_insecure: true beside it)",
+	}},
+	{"colon without port", urlLine, "url: \"https://acme.conductor.one:\"\n", []string{
+		"4:10: tenants[0].url: has no valid port",
+	}},
+	{"port 0", urlLine, "url: https://acme.conductor.one:0\n", []string{
+		"4:10: tenants[0].url: has no valid port",
+	}},
+	{"IPv4", urlLine, "url: https://192.0.2.1\n", []string{
+		"4:10: tenants[0].url: is an IP address: write the tenant's host (an address is only for tests and the sandbox, with allow_insecure: true beside it)",
+	}},
+	{"IPv6", urlLine, "url: \"https://[2001:db8::1]\"\n", []string{
+		"4:10: tenants[0].url: is an IP address: write the tenant's host (an address is only for tests and the sandbox, with allow_insecure: true beside it)",
+	}},
+	{"IPv4 in disguise", urlLine, "url: https://127.1\n", []string{
+		"4:10: tenants[0].url: has no valid host: write https:// and the tenant's host, for example https://acme.conductor.one",
+	}},
+	{"bare name", urlLine, "url: https://acme\n", []string{
+		"4:10: tenants[0].url: is a bare name: write the tenant's whole host (a bare name is only for tests and the sandbox, with allow_insecure: true beside it)",
+	}},
+	{"name with underscore", urlLine, "url: https://ac_me.conductor.one\n", []string{
+		"4:10: tenants[0].url: has no valid host: write https:// and the tenant's host, for example https://acme.conductor.one",
+	}},
+	{"capitals", urlLine, "url: https://Acme.conductor.one\n", []string{
+		"4:10: tenants[0].url: has capitals in its host: write it in lower case",
+	}},
+	{"dot at the end", urlLine, "url: https://acme.conductor.one.\n", []string{
+		"4:10: tenants[0].url: has no valid host: write https:// and the tenant's host, for example https://acme.conductor.one",
+	}},
+	{"two slashes missing", urlLine, "url: https:acme.conductor.one\n", []string{
+		"4:10: tenants[0].url: is not the URL of a tenant: write https:// and the tenant's host, for example https://acme.conductor.one",
+	}},
+	{"blank in the host", urlLine, "url: \"https://acme conductor.one\"\n", []string{
+		"4:10: tenants[0].url: is not the URL of a tenant: write https:// and the tenant's host, for example https://acme.conductor.one",
+	}},
+	{"path, although insecure", urlLine, "url: http://127.0.0.1:8081/x\n    allow_insecure: true\n", []string{
+		"4:10: tenants[0].url: has a path: remove all that follows the host, also a / at the end",
+	}},
+	{"user, although insecure", urlLine, "url: http://a@127.0.0.1:8081\n    allow_insecure: true\n", []string{
+		"4:10: tenants[0].url: holds a user or a password: remove it, what c1proxy proves itself with stands in credential",
+	}},
+	{"itself", urlLine, "url: http://localhost:8080\n    allow_insecure: true\n", []string{
+		"4:10: tenants[0].url: is the address of c1proxy itself: write https:// and the tenant's host, for example https://acme.conductor.one",
+	}},
+	{"itself, the other door", urlLine, "url: http://127.0.0.1:9090\n    allow_insecure: true\n", []string{
+		"4:10: tenants[0].url: is the address of c1proxy itself: write https:// and the tenant's host, for example https://acme.conductor.one",
+	}},
+}
+
+var credentialProblems = []problemCase{
+	{"other host", idLine, "client_id: clever-fox-42195@other.conductor.one/spc", []string{
+		"6:18: tenants[0].credential.client_id: belongs to other.conductor.one, but the tenant's url names acme.conductor.one: write a client id of this tenant, or its url",
+	}},
+	{"host with a port", idLine, "client_id: clever-fox-42195@acme.conductor.one:8443/spc", []string{
+		"6:18: tenants[0].credential.client_id: belongs to acme.conductor.one:8443, but the tenant's url names acme.conductor.one: write a client id of this tenant, or its url",
+	}},
+	{"other host, although insecure", urlLine, "url: http://c1.test:8081\n    allow_insecure: true\n", []string{
+		"7:18: tenants[0].credential.client_id: belongs to acme.conductor.one, but the tenant's url names c1.test: write a client id of this tenant, or its url",
+	}},
+	{"no client id", idLine + "\n      ", "", []string{
+		"5:5: tenants[0].credential.client_id: is missing: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc",
+	}},
+	{"not a client id", idLine, "client_id: acme", []string{
+		"6:18: tenants[0].credential.client_id: is not a client id: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc",
+	}},
+	{"client id without use", idLine, "client_id: clever-fox-42195@acme.conductor.one", []string{
+		"6:18: tenants[0].credential.client_id: is not a client id: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc",
+	}},
+	{"client id with no valid host", idLine, "client_id: clever-fox-42195@a_b/spc", []string{
+		"6:18: tenants[0].credential.client_id: is not a client id: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc",
+	}},
+	{"no secret", "\n      " + secretLine, "", []string{
+		"5:5: tenants[0].credential: has none of client_secret, subject_token, access_token: write one",
+	}},
+	{"two forms", secretLine, secretLine + "\n      access_token: {env: TOKEN}", []string{
+		"5:5: tenants[0].credential: has more than one of client_secret, subject_token, access_token: keep one",
+	}},
+	{"secret in place", secretLine, "client_secret: secret-token:conductorone.com:v1:abc", []string{
+		"7:22: tenants[0].credential.client_secret: expected a mapping, found a text: write {file: PATH} or {env: NAME}: a secret itself never stands in the configuration",
+	}},
+	{"secret under a key", secretLine, "client_secret: {value: abc}", []string{
+		"7:23: tenants[0].credential.client_secret: unknown key: write {file: PATH} or {env: NAME}: a secret itself never stands in the configuration",
+	}},
+	{"secret as a key", secretLine, "client_secret: {abc}", []string{
+		"7:23: tenants[0].credential.client_secret: unknown key: write {file: PATH} or {env: NAME}: a secret itself never stands in the configuration",
+	}},
+	{"secret in a list", secretLine, "client_secret: [abc]", []string{
+		"7:7: tenants[0].credential.client_secret: expected a mapping, found a list: write {file: PATH} or {env: NAME}: a secret itself never stands in the configuration",
+	}},
+	{"secret without a space", secretLine, "client_secret:abc", []string{
+		`7:7: expected "key: value": a colon, or the space after it, is missing`,
+	}},
+	{"secret for a file", secretLine, "client_secret: {file: abc}", []string{
+		"7:29: tenants[0].credential.client_secret.file: write the path of a file, from / or ./: a secret itself never stands in the configuration",
+	}},
+	{"secret for a variable", secretLine, "client_secret: {env: abc}", []string{
+		"7:28: tenants[0].credential.client_secret.env: write the name of an environment variable, in capitals: a secret itself never stands in the configuration",
+	}},
+	{"file and variable", secretLine, "client_secret: {file: /abc, env: ABC}", []string{
+		"7:7: tenants[0].credential.client_secret: has more than one of file, env: keep one",
+	}},
+	{"neither file nor variable", secretLine, "client_secret: {}", []string{
+		"7:7: tenants[0].credential.client_secret: has none of file, env: write one",
+	}},
+	{"client id beside a token", secretLine, "access_token: {env: TOKEN}", []string{
+		"6:18: tenants[0].credential.client_id: has no use beside access_token: remove one of them",
+	}},
+}
+
+var teamProblems = []problemCase{
+	{"unknown tenant", "tenant: acme", "tenant: acmee", []string{
+		`10:13: teams[0].tenant: no tenant is named "acmee": did you mean "acme"?`,
+	}},
+	{"unknown tenant, none near", "tenant: acme", "tenant: production", []string{
+		`10:13: teams[0].tenant: no tenant is named "production": add it to tenants, or name one that is there`,
+	}},
+	{"team given twice", "    limits:\n", "  - {name: payments, tenant: acme}\n  - name: third\n    tenant: acme\n    limits:\n", []string{
+		`16:12: teams[1].name: "payments" is the name of teams[0] too: choose another`,
+	}},
+	{"caller given twice", keysLine, keysLine + "\n      - name: sync-bot", []string{
+		`14:15: teams[0].callers[1].name: "sync-bot" is the name of teams[0].callers[0] too: choose another`,
+	}},
+	{"key given twice", keysLine, keysLine + "\n      - name: other\n        " + keysLine, []string{
+		"15:29: teams[0].callers[1].api_keys[0].sha256: is the same key as teams[0].callers[0].api_keys[0]: make each caller a key of its own",
+	}},
+	{"key itself", hash, "c1p_abcdefgh", []string{
+		`13:29: teams[0].callers[0].api_keys[0].sha256: write the 64 hex digits that "proxy key new" prints: a key itself never stands in the configuration, and one that did is to be replaced`,
+	}},
+	{"key in place", keysLine, "api_keys: [c1p_abcdefgh]", []string{
+		`13:20: teams[0].callers[0].api_keys[0]: expected a mapping, found a text: write {sha256: HASH}, as "proxy key new" prints it: a key itself never stands in the configuration`,
+	}},
+	{"key in place of the list", keysLine, "api_keys: c1p_abcdefgh", []string{
+		`13:19: teams[0].callers[0].api_keys: expected a list, found a text: begin each item with "- ", write {sha256: HASH}, as "proxy key new" prints it: a key itself never stands in the configuration`,
+	}},
+	{"key under another key", keysLine, "api_keys: [{key: c1p_abcdefgh}]", []string{
+		"13:20: teams[0].callers[0].api_keys[0].sha256: is missing",
+		`13:21: teams[0].callers[0].api_keys[0]: unknown key: write {sha256: HASH}, as "proxy key new" prints it: a key itself never stands in the configuration`,
+	}},
+	{"hash too short", hash, "0123456789abcdef", []string{
+		`13:29: teams[0].callers[0].api_keys[0].sha256: write the 64 hex digits that "proxy key new" prints: a key itself never stands in the configuration, and one that did is to be replaced`,
+	}},
+}
+
+var auditProblems = []problemCase{
+	{"key inside", auditLine, "audit: {dir: /a/b, key_file: /a/b/c/key}", []string{
+		"19:30: audit.key_file: lies inside audit.dir: keep it elsewhere, so that whoever can change the log cannot sign it",
+	}},
+	{"key inside, by another way", auditLine, "audit: {dir: /a/b/, key_file: /a/../a/b/./key}", []string{
+		"19:31: audit.key_file: lies inside audit.dir: keep it elsewhere, so that whoever can change the log cannot sign it",
+	}},
+	{"key is the directory", auditLine, "audit: {dir: /a/b, key_file: /a/b}", []string{
+		"19:30: audit.key_file: lies inside audit.dir: keep it elsewhere, so that whoever can change the log cannot sign it",
+	}},
+	{"directory without a name", auditLine, "audit: {dir: /}", []string{
+		"19:1: audit.key_file: is missing: audit.dir has no name to make a default of",
+	}},
+	{"no directory", auditLine, "audit: {key_file: /a}", []string{
+		"19:1: audit.dir: is missing: write one, for example /var/lib/c1proxy/audit",
+	}},
+}
+
+var manyProblems = []problemCase{
+	{"everything at once", documented, "listn: {}\nlisten: {address: 7}\ntenants:\n- name: acme\n  url: http://acme.conductor.one\n  credential: {client_id: x, client_secret: {fil: /a}}\nteams:\n- name: A\n  tenant: b\n  limits: {team: {rate: 0, per: 1s, burst: 1}}\naudit: {}\n", []string{
+		`1:1: unknown key "listn": did you mean "listen"?`,
+		"2:19: listen.address: expected a text, found a number: write it in quotes",
+		"5:8: tenants[0].url: is plain http, which shows tokens to the network: write https:// (http is only for tests and the sandbox, with allow_insecure: true beside it)",
+		`6:46: tenants[0].credential.client_secret: unknown key: did you mean "file"?`,
+		`8:9: teams[0].name: use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,
+		`9:11: teams[0].tenant: no tenant is named "b": add it to tenants, or name one that is there`,
+		"10:25: teams[0].limits.team.rate: must be from 1 to 1000000",
+		"11:1: audit.dir: is missing: write one, for example /var/lib/c1proxy/audit",
+	}},
+}

@@ -1,0 +1,172 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+)
+
+const (
+	wantURL     = "write https:// and the tenant's host, for example https://acme.conductor.one"
+	onlyForTest = "only for tests and the sandbox, with allow_insecure: true beside it"
+)
+
+// tenant checks one tenant's url and credential, and both against each other.
+func (p *problems) tenant(path string, tenant *configv1.Tenant, cfg *configv1.Config) {
+	host, port, problem := tenantHost(tenant)
+	credential := tenant.GetCredential()
+	switch {
+	case tenant.GetUrl() == "":
+		return // said elsewhere
+	case problem != "":
+		p.add(path+".url", "%s", problem)
+		return
+	case itself(host, port, cfg):
+		p.add(path+".url", "is the address of c1proxy itself: "+wantURL)
+	}
+	if problem := clientProblem(credential, tenant.GetAllowInsecure(), host); problem != "" {
+		p.add(path+".credential.client_id", "%s", problem)
+	}
+}
+
+// tenantHost takes the host, without brackets, and the port out of a tenant's
+// url, or says what is wrong with it. Nothing of the url is shown: it may hold
+// a password.
+func tenantHost(tenant *configv1.Tenant) (host string, port uint16, problem string) {
+	raw := tenant.GetUrl()
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return "", 0, "is not the URL of a tenant: " + wantURL
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return "", 0, "is not an https URL: " + wantURL
+	case u.User != nil:
+		return "", 0, "holds a user or a password: remove it, what c1proxy proves itself with stands in credential"
+	case u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(raw, "?#"):
+		return "", 0, "has a query or a fragment: remove all that follows the host"
+	case u.Path != "":
+		return "", 0, "has a path: remove all that follows the host, also a / at the end"
+	}
+	host = u.Hostname()
+	port, problem = portOf(u)
+	switch {
+	case problem != "":
+	case !isHost(host):
+		problem = "has no valid host: " + wantURL
+	case host != strings.ToLower(host):
+		problem = "has capitals in its host: write it in lower case"
+	case !tenant.GetAllowInsecure():
+		problem = insecure(u, host)
+	}
+	return host, port, problem
+}
+
+// portOf is the port of a URL, which its scheme implies if none is written.
+func portOf(u *url.URL) (uint16, string) {
+	if u.Port() == "" && !strings.HasSuffix(u.Host, ":") {
+		return map[string]uint16{"https": 443, "http": 80}[u.Scheme], ""
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil || port == 0 {
+		return 0, "has no valid port"
+	}
+	return uint16(port), ""
+}
+
+// insecure says what only tests may do.
+func insecure(u *url.URL, host string) string {
+	_, notIP := netip.ParseAddr(host)
+	switch {
+	case u.Scheme == "http":
+		return "is plain http, which shows tokens to the network: write https:// (http is " + onlyForTest + ")"
+	case u.Port() != "":
+		return "has a port: remove it (a port is " + onlyForTest + ")"
+	case notIP == nil:
+		return "is an IP address: write the tenant's host (an address is " + onlyForTest + ")"
+	case !strings.Contains(host, "."):
+		return "is a bare name: write the tenant's whole host (a bare name is " + onlyForTest + ")"
+	}
+	return ""
+}
+
+// itself tells whether a tenant's url leads back to one of c1proxy's own
+// listeners, as far as the texts show it.
+func itself(host string, port uint16, cfg *configv1.Config) bool {
+	for _, address := range []string{cfg.GetListen().GetAddress(), cfg.GetAdmin().GetAddress()} {
+		own, ownPort, ok := splitAddress(address)
+		if !ok || ownPort == 0 || ownPort != port {
+			continue
+		}
+		if strings.EqualFold(own, host) || loopback(host) && (own == "" || loopback(own) || unspecified(own)) {
+			return true
+		}
+	}
+	return false
+}
+
+// loopback tells whether a host is this machine and nothing else.
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+}
+
+func unspecified(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsUnspecified()
+}
+
+// clientID is <random-id>@<hostname>/<use-case>, C1's form of a client id.
+var clientID = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,128}@([^@/\s]{1,300})/[A-Za-z0-9._~-]{1,128}$`)
+
+// clientHost is the host of a client id, its port included; "" if it is none.
+func clientHost(id string) string {
+	parts := clientID.FindStringSubmatch(id)
+	if parts == nil {
+		return ""
+	}
+	if host, _ := splitHost(parts[1]); !isHost(host) {
+		return ""
+	}
+	return parts[1]
+}
+
+// splitHost takes a port off a host; there may be none.
+func splitHost(hostport string) (host, port string) {
+	if host, port, err := net.SplitHostPort(hostport); err == nil {
+		return host, port
+	}
+	return strings.Trim(hostport, "[]"), ""
+}
+
+// clientProblem says what is wrong with a credential's client id for a tenant
+// at host. The id's host must be the tenant's: a token is asked for where the
+// credential belongs, or not at all. Where insecure is allowed the ports may
+// differ, and at a loopback host, where a sandbox stands in for C1, the hosts.
+func clientProblem(credential *configv1.Credential, insecure bool, host string) string {
+	id := credential.GetClientId()
+	switch {
+	case credential.GetClientSecret() == nil && credential.GetSubjectToken() == nil:
+		if id != "" && credential.GetAccessToken() != nil {
+			return "has no use beside access_token: remove one of them"
+		}
+		return "" // what is missing was said
+	case id == "":
+		return "is missing: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc"
+	}
+	of := clientHost(id)
+	if of == "" {
+		return "is not a client id: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc"
+	}
+	name, port := splitHost(of)
+	if strings.EqualFold(name, host) && (port == "" || insecure) || insecure && loopback(host) {
+		return ""
+	}
+	return fmt.Sprintf("belongs to %s, but the tenant's url names %s: write a client id of this tenant, or its url", of, host)
+}

@@ -1,0 +1,226 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+)
+
+const (
+	// tokenPath is the token endpoint below the tenant's URL.
+	tokenPath = "/auth/v1/token"
+	// maxAnswer bounds the token endpoint's answer, in bytes, decompressed.
+	maxAnswer = 64 << 10
+	// maxValue bounds a token or secret, in bytes.
+	maxValue = 16 << 10
+	// defaultLife is how long a token is used whose answer has no expires_in,
+	// which RFC 6749, section 5.1, only recommends.
+	defaultLife = 5 * time.Minute
+	// maxLife is how long any token is used, whatever its answer says.
+	maxLife = 24 * time.Hour
+)
+
+// The OAuth terms that C1's token endpoint takes.
+const (
+	grantExchange   = "urn:ietf:params:oauth:grant-type:token-exchange"        // RFC 8693
+	typeJWT         = "urn:ietf:params:oauth:token-type:jwt"                   // RFC 8693, section 3
+	assertionBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" // RFC 7523, section 2.2
+)
+
+// exchange gets one token: with at most one POST, or from the static token's
+// source. It takes as long as ctx allows.
+func (s *Source) exchange(ctx context.Context) (*issued, *failure) {
+	if s.cfg.AccessToken != nil {
+		return s.static()
+	}
+	asked := time.Now()
+	form, f := s.form(asked)
+	if f != nil {
+		return nil, f
+	}
+	rec := &recorder{base: s.transport}
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: rec, CheckRedirect: noRedirect})
+	token, err := form.Token(ctx)
+	if err != nil {
+		return nil, rec.failure(ctx, err)
+	}
+	return s.issue(token, asked)
+}
+
+// static reads the static token. A token that C1 has just refused is told to
+// be so once: it is not worth another call before it has been given time.
+func (s *Source) static() (*issued, *failure) {
+	value, err := read(s.cfg.AccessToken)
+	if err != nil {
+		return nil, &failure{what: "the access token cannot be read", cause: err, slow: true}
+	}
+	if !bearer(value) {
+		return nil, &failure{what: "the access token is not one: it has other characters", slow: true}
+	}
+	t := &issued{header: &[]string{"Bearer " + value}, origin: s.cfg.URL}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.refused; old != nil {
+		s.refused = nil
+		if (*old.header)[0] == (*t.header)[0] {
+			return nil, &failure{rejected: true, what: "C1 refuses the static access token: replace it", retryAfter: maxHold}
+		}
+	}
+	return t, nil
+}
+
+// form reads the secrets anew and says how the exchange is made.
+func (s *Source) form(now time.Time) (*clientcredentials.Config, *failure) {
+	form := &clientcredentials.Config{
+		ClientID:  s.cfg.ClientID,
+		TokenURL:  s.cfg.URL.JoinPath(tokenPath).String(),
+		AuthStyle: oauth2.AuthStyleInParams,
+	}
+	if s.cfg.SubjectToken != nil {
+		subject, err := read(s.cfg.SubjectToken)
+		if err != nil {
+			return nil, &failure{what: "the subject token cannot be read", cause: err, slow: true}
+		}
+		form.EndpointParams = url.Values{
+			"grant_type":         {grantExchange}, // clientcredentials lets this one be replaced
+			"subject_token":      {subject},
+			"subject_token_type": {typeJWT},
+		}
+		return form, nil
+	}
+	secret, err := read(s.cfg.ClientSecret)
+	if err != nil {
+		return nil, &failure{what: "the client secret cannot be read", cause: err, slow: true}
+	}
+	key, err := parseSecret(secret)
+	if err != nil {
+		return nil, &failure{what: "the client secret cannot be used", cause: err, slow: true}
+	}
+	if key == nil {
+		form.ClientSecret = secret
+		return form, nil
+	}
+	assertion, err := sign(key, s.cfg.ClientID, s.cfg.URL.Hostname(), now)
+	if err != nil {
+		return nil, &failure{what: "the client secret cannot be used", cause: err, slow: true}
+	}
+	form.EndpointParams = url.Values{"client_assertion_type": {assertionBearer}, "client_assertion": {assertion}}
+	return form, nil
+}
+
+// issue checks what the endpoint gave. The token's life counts from when it
+// was asked for, so that a slow answer shortens it.
+func (s *Source) issue(token *oauth2.Token, asked time.Time) (*issued, *failure) {
+	switch {
+	case strings.EqualFold(token.TokenType, "DPoP"):
+		return nil, &failure{what: "the credential requires DPoP (RFC 9449), which c1proxy does not speak: " +
+			"let the credential do without", slow: true}
+	case !strings.EqualFold(token.Type(), "Bearer"):
+		return nil, &failure{what: "the token endpoint gives tokens of another type than Bearer", slow: true}
+	case !bearer(token.AccessToken):
+		return nil, &failure{what: "the token endpoint's answer has no usable token", slow: true}
+	}
+	life, ok := lifetime(token.Extra("expires_in"))
+	if !ok {
+		return nil, &failure{what: "the token endpoint gives tokens that have expired already", slow: true}
+	}
+	expiry := asked.Add(life)
+	return &issued{
+		header: &[]string{"Bearer " + token.AccessToken},
+		origin: s.cfg.URL,
+		expiry: expiry,
+		until:  expiry.Add(-min(10*time.Second, life/10)),
+		life:   life,
+	}, nil
+}
+
+// lifetime reads expires_in as oauth2 leaves it: a number, a number in a
+// string, or nothing. Nothing, or what is no finite number, is defaultLife;
+// more than maxLife is cut to it; 0 and less are no life at all. (oauth2 itself
+// refuses an answer in JSON whose expires_in is not a whole number.)
+func lifetime(expiresIn any) (time.Duration, bool) {
+	var seconds float64
+	switch v := expiresIn.(type) {
+	case float64:
+		seconds = v
+	case int64:
+		seconds = float64(v)
+	case string:
+		n, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			return defaultLife, true
+		}
+		seconds = n
+	default:
+		return defaultLife, true
+	}
+	switch {
+	case math.IsNaN(seconds) || math.IsInf(seconds, 0):
+		return defaultLife, true
+	case seconds < -1e30:
+		return 0, false
+	}
+	return time.Duration(min(seconds, maxLife.Seconds()) * float64(time.Second)), true
+}
+
+// read calls the source of a secret and trims what files have around it. Its
+// error never has the secret in it if the source's own has not.
+func read(source func() (string, error)) (string, error) {
+	value, err := source()
+	if err != nil {
+		return "", err
+	}
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return "", errors.New("it is empty")
+	}
+	if len(value) > maxValue {
+		return "", errors.New("it is longer than 16 KiB")
+	}
+	return value, nil
+}
+
+// bearer reports whether a token can stand in an Authorization field. It is
+// laxer than the b64token of RFC 6750, section 2.1: any visible ASCII.
+func bearer(token string) bool {
+	other := func(c byte) bool { return c <= ' ' || c > '~' }
+	return token != "" && len(token) <= maxValue && !slices.ContainsFunc([]byte(token), other)
+}
+
+// noRedirect leaves every redirect as an answer: its body is a credential, and
+// 307 and 308 would send it on to wherever they say.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// A recorder makes one exchange's request, bounds the answer, and keeps what
+// oauth2 does not tell: the status and fields even of an unreadable answer.
+type recorder struct {
+	base   http.RoundTripper
+	status int // 0: there was no answer
+	header http.Header
+}
+
+// RoundTrip implements http.RoundTripper. Each exchange has a connection of
+// its own, so that a stalled one never holds the next, and nothing is resent.
+func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Close = true
+	req.GetBody = nil
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "c1proxy")
+	resp, err := r.base.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	r.status, r.header = resp.StatusCode, resp.Header
+	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)
+	return resp, nil
+}

@@ -1,0 +1,115 @@
+package credential
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// redacted is all that a Token ever prints.
+const redacted = "[redacted]"
+
+// A Token is an access token of one tenant. It is a small value, comparable,
+// immutable and safe for concurrent use. In whatever way it is printed or
+// marshalled, it reads [redacted].
+//
+// The zero Token authorizes nothing.
+type Token struct{ issued *issued }
+
+// issued is a token as it was obtained. Nothing in it changes.
+//
+// The value is behind two pointers: package fmt, which cannot call the methods
+// of an unexported field, follows one if it is given a verb that does not fit.
+type issued struct {
+	header *[]string // the Authorization field, of length and capacity 1
+	origin *url.URL  // the tenant's base URL
+	expiry time.Time
+	// until is when the token is last handed out: some time before expiry, for
+	// the way to C1. It is zero for a token that does not expire.
+	until time.Time
+	// life is how long the token is good from when it was asked for.
+	life time.Duration
+}
+
+// usable reports whether the token can be handed out. It allocates nothing.
+func (i *issued) usable() bool {
+	return i != nil && (i.until.IsZero() || time.Until(i.until) > 0)
+}
+
+// Authorize sets the Authorization field of a request to the token's tenant.
+// It returns an error, and sets nothing, if the request goes anywhere else.
+func (t Token) Authorize(r *http.Request) error {
+	if t.issued == nil {
+		return fmt.Errorf("authorize request: no token")
+	}
+	if !sameOrigin(t.issued.origin, r.URL) {
+		return fmt.Errorf("authorize request: the token is for %s, the request for %s", t.issued.origin.Host, r.URL.Host)
+	}
+	if r.Header == nil {
+		r.Header = make(http.Header)
+	}
+	r.Header["Authorization"] = *t.issued.header
+	return nil
+}
+
+// Authorization returns the value of the Authorization field, or "" for the
+// zero Token. It is for requests to Host alone: prefer Authorize, which checks.
+func (t Token) Authorization() string {
+	if t.issued == nil {
+		return ""
+	}
+	return (*t.issued.header)[0]
+}
+
+// Host returns the one host, with its port if it has one, that the token is
+// for, or "" for the zero Token.
+func (t Token) Host() string {
+	if t.issued == nil {
+		return ""
+	}
+	return t.issued.origin.Host
+}
+
+// Type returns "Bearer" (RFC 6750).
+func (t Token) Type() string { return "Bearer" }
+
+// Expiry returns when C1 stops taking the token: zero if that is not known,
+// as for a static token, and for the zero Token.
+func (t Token) Expiry() time.Time {
+	if t.issued == nil {
+		return time.Time{}
+	}
+	return t.issued.expiry
+}
+
+// String returns "[redacted]".
+func (t Token) String() string { return redacted }
+
+// Format prints "[redacted]" for every verb and flag.
+func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalText returns "[redacted]". JSON and others use it.
+func (t Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue returns "[redacted]".
+func (t Token) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// sameOrigin reports whether two URLs have the same scheme, host and port
+// (RFC 6454, section 4).
+func sameOrigin(a, b *url.URL) bool {
+	if a.Scheme == b.Scheme && a.Host == b.Host {
+		return true
+	}
+	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return map[string]string{"http": "80", "https": "443"}[strings.ToLower(u.Scheme)]
+}

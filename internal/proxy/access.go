@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+	"github.com/c1proxy/c1proxy/internal/authn"
+	"github.com/c1proxy/c1proxy/internal/config"
+	"github.com/c1proxy/c1proxy/internal/policy"
+	"github.com/c1proxy/c1proxy/internal/principal"
+	"github.com/c1proxy/c1proxy/internal/ratelimit"
+)
+
+// admit builds what decides who may call what, and how often.
+func (g *gateway) admit(cfg *configv1.Config, methods []string) error {
+	rules, _ := rulesOf(cfg)
+	var problems []policy.Problem
+	if g.policy, problems = policy.Compile(rules, methods); len(problems) > 0 {
+		return fmt.Errorf("compile policy: rule %s: %s", rules[problems[0].Rule].Name, problems[0].Message)
+	}
+	var credentials []authn.Credential
+	tenantLimits := make(map[string]*configv1.Limit)
+	for _, t := range cfg.GetTenants() {
+		tenantLimits[t.GetName()] = t.GetLimit()
+	}
+	g.limits = make(map[callerKey]*limits)
+	for _, team := range cfg.GetTeams() {
+		for _, caller := range team.GetCallers() {
+			g.limits[callerKey{team.GetName(), caller.GetName()}] = limitsOf(team, caller.GetName(), tenantLimits[team.GetTenant()])
+			of, err := credentialsOf(team, caller)
+			if err != nil {
+				return err
+			}
+			credentials = append(credentials, of...)
+		}
+	}
+	var err error
+	g.keys, err = authn.NewKeys(credentials)
+	g.revision = config.Revision(cfg)
+	return err
+}
+
+// position is where in the configuration a rule's methods stand.
+type position struct{ team, rule int }
+
+// rulesOf returns the policy's rules, each with its position.
+func rulesOf(cfg *configv1.Config) ([]policy.Rule, []position) {
+	var rules []policy.Rule
+	var positions []position
+	for i, team := range cfg.GetTeams() {
+		for j, allow := range team.GetAllow() {
+			rules = append(rules, policy.Rule{Name: fmt.Sprintf("%s/allow/%d", team.GetName(), j),
+				Team: team.GetName(), Methods: allow.GetMethods()})
+			positions = append(positions, position{i, j})
+		}
+	}
+	return rules, positions
+}
+
+func credentialsOf(team *configv1.Team, caller *configv1.Caller) ([]authn.Credential, error) {
+	var credentials []authn.Credential
+	for _, key := range caller.GetApiKeys() {
+		var hash authn.Hash
+		if n, err := hex.Decode(hash[:], []byte(key.GetSha256())); err != nil || n != len(hash) {
+			return nil, errors.New("read API key of " + team.GetName() + "/" + caller.GetName() + ": its sha256 is not 64 hex digits")
+		}
+		credentials = append(credentials, authn.Credential{Hash: hash, Principal: &principal.Principal{
+			Caller: caller.GetName(), Team: team.GetName(), Tenant: team.GetTenant(), Credential: hash.ID()}})
+	}
+	return credentials, nil
+}
+
+// limitsOf returns the limits that a caller's calls are charged to, nil if
+// there is none.
+func limitsOf(team *configv1.Team, caller string, tenant *configv1.Limit) *limits {
+	var l limits
+	add := func(scope, key string, rate *configv1.Limit) {
+		if rate != nil {
+			l.rules = append(l.rules, ratelimit.Rule{Scope: scope, Key: scope + ":" + key, Limit: ratelimit.Limit{
+				Rate: int64(rate.GetRate()), Per: rate.GetPer().AsDuration(), Burst: int64(rate.GetBurst())}})
+		}
+	}
+	add("caller", team.GetName()+"/"+caller, team.GetLimits().GetCaller())
+	add("team", team.GetName(), team.GetLimits().GetTeam())
+	add("tenant", team.GetTenant(), tenant)
+	if l.rules == nil {
+		return nil
+	}
+	l.policy = ratelimit.Policy(l.rules)
+	return &l
+}

@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+)
+
+// readyTimeout bounds one readiness probe.
+const readyTimeout = 2 * time.Second
+
+// readiness is the answer of /readyz: one line for each dependency, "ok" or
+// what is wrong with it.
+type readiness struct {
+	Ready  bool              `json:"ready"`
+	Checks map[string]string `json:"checks"`
+}
+
+// admin returns the handler of the admin listener, which carries no calls:
+// /livez, /readyz and /metrics.
+func (p *Proxy) admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]bool{"live": true})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		state := p.Ready(ctx)
+		status := http.StatusOK
+		if !state.Ready {
+			status = http.StatusServiceUnavailable
+		}
+		writeJSON(w, status, state)
+	})
+	mux.Handle("GET /metrics", p.gateway.metrics.Handler())
+	return mux
+}
+
+// Ready probes every dependency: that the audit can append, and that each
+// tenant has a token, which it fetches if there is none. It is false from the
+// moment that the proxy begins to stop.
+func (p *Proxy) Ready(ctx context.Context) readiness {
+	state := readiness{Ready: true, Checks: make(map[string]string)}
+	check := func(name string, err error) {
+		state.Checks[name] = "ok"
+		if err != nil {
+			state.Ready = false
+			state.Checks[name] = err.Error()
+		}
+	}
+	check("audit", p.gateway.log.Healthy())
+	for name, source := range p.tokens {
+		_, err := source.Token(ctx)
+		check("token/"+name, err)
+	}
+	if p.draining.Load() {
+		state.Ready = false
+		state.Checks["server"] = "stopping"
+	}
+	return state
+}
+
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header()["Cache-Control"] = noStore
+	w.WriteHeader(status)
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	// A failed write means that the asker has gone.
+	_ = encoder.Encode(value)
+}

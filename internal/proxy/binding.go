@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/authn"
+	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/policy"
+	"github.com/c1proxy/c1proxy/internal/ratelimit"
+	"github.com/c1proxy/c1proxy/internal/route"
+	"github.com/c1proxy/c1proxy/internal/telemetry"
+)
+
+// A gateway is what the stages of every call share. It is not changed once
+// calls arrive.
+type gateway struct {
+	logger     *slog.Logger
+	metrics    *telemetry.Metrics
+	log        *audit.Log
+	keys       *authn.Keys
+	policy     *policy.Policy
+	limiter    *ratelimit.Limiter
+	limits     map[callerKey]*limits
+	revision   string
+	maxMessage int
+	// calls counts those that have been sent, or are about to be, and whose
+	// outcome is not yet on record. They outlive their callers.
+	calls sync.WaitGroup
+}
+
+// A binding is one procedure, bound to the line and to its destination.
+type binding struct {
+	gateway     *gateway
+	route       *route.Route
+	destination destination
+	metrics     *telemetry.Procedure
+	errors      *connect.ErrorWriter
+	// open names the rule by which every authenticated caller may call the
+	// procedure; "" where the policy decides.
+	open string
+}
+
+// bind returns the handlers of all procedures by path.
+func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) destination) map[string]http.Handler {
+	options := handlerOptions(g.maxMessage)
+	errors := connect.NewErrorWriter(options...)
+	handlers := make(map[string]http.Handler, len(routes))
+	for _, r := range routes {
+		b := &binding{gateway: g, route: r, destination: destinationOf(r), metrics: g.metrics.Procedure(r.Method()), errors: errors}
+		handlers[r.Procedure] = line(b, newHandler(b, options))
+	}
+	return handlers
+}
+
+// bindOpen puts a handler of someone else's on the line, as a procedure that
+// every authenticated caller may call.
+func (g *gateway) bindOpen(procedure, rule string, inner http.Handler) http.Handler {
+	b := &binding{gateway: g, route: &route.Route{Procedure: procedure, ReadOnly: true},
+		metrics: g.metrics.Procedure(procedure[1:]), errors: connect.NewErrorWriter(), open: rule}
+	return line(b, inner)
+}
+
+// logFault logs what an operator must see: faults on our side or C1's, with
+// their cause. What a caller did wrong is in the audit and the metrics.
+func (g *gateway) logFault(c *call, f *fault.Fault) {
+	switch f.Code {
+	case connect.CodeUnavailable, connect.CodeInternal, connect.CodeUnknown, connect.CodeDeadlineExceeded:
+		g.logger.Warn("a call failed", "request_id", c.id, "procedure", c.binding.route.Method(), "fault", f)
+	}
+}

@@ -1,0 +1,163 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/principal"
+	"github.com/c1proxy/c1proxy/internal/telemetry"
+)
+
+// A call is what is known of one request as it travels down the line. One
+// goroutine writes it: the stages and serve, in their order. From the intent
+// on it is only read, so that a call can be finished after its caller has gone.
+//
+// It is also the call's ResponseWriter, so as to see the HTTP status.
+type call struct {
+	http.ResponseWriter
+	// binding is the procedure's own, set by the first stage.
+	binding *binding
+	// id is this server's own name for the call; clientID is the caller's.
+	id, clientID string
+	// reason is what the caller states in C1proxy-Reason.
+	reason string
+	peer   string
+	door   telemetry.Door
+	// http1 says that the call came by HTTP/1, where the body's read deadline
+	// is the connection's and must be lifted once the body is in.
+	http1 bool
+	begun time.Time
+	// who is nil until the caller is authenticated.
+	who *principal.Principal
+	// rule is the policy's rule that let the call through.
+	rule string
+	// path holds the path values, once the request has been decoded.
+	path []audit.Field
+	// status is the HTTP status of the answer; 0 until it is written.
+	status int
+	// fault is what the call was refused with or failed with; nil if it was not.
+	fault *fault.Fault
+	// recorded says that the call has, or will have, its final record.
+	recorded bool
+}
+
+// callKey is the context key of the call.
+type callKey struct{}
+
+func callFrom(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+// WriteHeader notes the status and passes it on.
+func (c *call) WriteHeader(status int) {
+	if c.status == 0 && status >= 200 {
+		c.status = status
+	}
+	c.ResponseWriter.WriteHeader(status)
+}
+
+// Write passes on. A status that was never written is 200.
+func (c *call) Write(data []byte) (int, error) {
+	if c.status == 0 {
+		c.status = http.StatusOK
+	}
+	return c.ResponseWriter.Write(data)
+}
+
+// Flush is needed for streams; connect looks for it.
+func (c *call) Flush() {
+	if flusher, ok := c.ResponseWriter.(http.Flusher); ok {
+		flusher.Flush()
+	}
+}
+
+// Unwrap lets an http.ResponseController reach the connection.
+func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// bodyRead lifts the read deadline of an HTTP/1 connection once the body is
+// in. net/http goes on reading, to see the caller leave, and would take the
+// deadline for that. (HTTP/2 has a deadline for each stream's body.)
+func (c *call) bodyRead() {
+	if c.http1 {
+		// An error means that the connection is gone, which the answer will tell.
+		_ = http.NewResponseController(c.ResponseWriter).SetReadDeadline(time.Time{})
+	}
+}
+
+// record returns a record of the kind with all that is known of the call.
+func (c *call) record(kind audit.Kind) *audit.Record {
+	r := &audit.Record{
+		Kind:            kind,
+		RequestID:       c.id,
+		ClientRequestID: c.clientID,
+		Procedure:       c.binding.route.Method(),
+		Door:            c.door.String(),
+		Peer:            c.peer,
+		PolicyRevision:  c.binding.gateway.revision,
+		Rule:            c.rule,
+		Path:            c.path,
+		Reason:          c.reason,
+	}
+	if c.who != nil {
+		r.Caller, r.Team, r.Tenant, r.Credential = c.who.Caller, c.who.Team, c.who.Tenant, c.who.Credential
+	}
+	return r
+}
+
+// blame fills in what a final record says of a fault.
+func blame(r *audit.Record, f *fault.Fault) {
+	r.Code = f.Code.String()
+	r.Error = string(f.Reason)
+	r.Field = f.Metadata["field"]
+}
+
+// newID returns a new request id: 128 random bits in lower-case base32.
+func newID() string { return strings.ToLower(rand.Text()) }
+
+// doorOf tells the protocol from the media type, as connect does.
+func doorOf(r *http.Request) telemetry.Door {
+	media := r.Header.Get("Content-Type")
+	switch {
+	case !strings.HasPrefix(media, "application/grpc"):
+		return telemetry.Connect
+	case strings.HasPrefix(media, "application/grpc-web"):
+		return telemetry.GRPCWeb
+	}
+	return telemetry.GRPC
+}
+
+// answeredCode reads the code of an answer that connect has written by itself.
+func (c *call) answeredCode() connect.Code {
+	header := c.Header()
+	for _, key := range []string{"Grpc-Status", http.TrailerPrefix + "Grpc-Status"} {
+		if text := header.Get(key); text != "" {
+			code, err := strconv.ParseUint(text, 10, 8)
+			if err != nil || code > uint64(connect.CodeUnauthenticated) {
+				return connect.CodeUnknown
+			}
+			return connect.Code(code)
+		}
+	}
+	switch c.status {
+	case 0, http.StatusOK:
+		return 0
+	case http.StatusBadRequest:
+		return connect.CodeInvalidArgument
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType,
+		http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return connect.CodeUnimplemented
+	case http.StatusTooManyRequests, http.StatusRequestEntityTooLarge:
+		return connect.CodeResourceExhausted
+	case http.StatusGatewayTimeout, http.StatusRequestTimeout:
+		return connect.CodeDeadlineExceeded
+	case 499:
+		return connect.CodeCanceled
+	}
+	return connect.CodeUnknown
+}

@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/c1proxy/c1proxy/internal/transcode"
+)
+
+// This file is all that is known of connect-go's handlers: one generic
+// handler, made in a loop over the routes, whose messages stay bytes.
+
+// wire is a message as it came, or as it goes, with the codec's name.
+type wire struct {
+	codec transcode.Codec
+	data  []byte
+}
+
+// rawCodec passes bytes through, so that decoding and encoding happen in
+// binding.serve, where they belong in the order of a call. connect also has it
+// write the google.rpc.Status of a gRPC error, which is a message.
+type rawCodec struct {
+	name  string
+	codec transcode.Codec
+}
+
+// Name is the codec's name in content types.
+func (r rawCodec) Name() string { return r.name }
+
+// Unmarshal copies the bytes: connect uses its buffer again.
+func (r rawCodec) Unmarshal(data []byte, message any) error {
+	w, ok := message.(*wire)
+	if !ok {
+		return fmt.Errorf("unmarshal %T: not a wire message", message)
+	}
+	w.codec, w.data = r.codec, append([]byte(nil), data...)
+	return nil
+}
+
+// Marshal returns a copy: connect takes the slice for its own.
+func (r rawCodec) Marshal(message any) ([]byte, error) { return r.MarshalAppend(nil, message) }
+
+// MarshalAppend appends the message's bytes.
+func (r rawCodec) MarshalAppend(to []byte, message any) ([]byte, error) {
+	switch m := message.(type) {
+	case *wire:
+		return append(to, m.data...), nil
+	case proto.Message:
+		return proto.MarshalOptions{}.MarshalAppend(to, m)
+	}
+	return nil, fmt.Errorf("marshal %T: not a wire message", message)
+}
+
+// handlerOptions are the options of every handler and of its ErrorWriter,
+// which must be the same.
+func handlerOptions(maxMessage int) []connect.HandlerOption {
+	return []connect.HandlerOption{
+		connect.WithCodec(rawCodec{"proto", transcode.Binary}),
+		connect.WithCodec(rawCodec{"json", transcode.JSON}),
+		connect.WithCodec(rawCodec{"json; charset=utf-8", transcode.JSON}),
+		connect.WithReadMaxBytes(maxMessage),
+		connect.WithCompressMinBytes(minCompress),
+	}
+}
+
+// newHandler makes the handler of one procedure. A method without side
+// effects, and only such a one, also answers Connect's GET.
+func newHandler(b *binding, options []connect.HandlerOption) http.Handler {
+	if b.route.ReadOnly {
+		options = append(options[:len(options):len(options)], connect.WithIdempotency(connect.IdempotencyNoSideEffects))
+	}
+	return connect.NewUnaryHandler(b.route.Procedure, b.serve, options...)
+}
+
+// asConnect returns err's *connect.Error, or nil.
+func asConnect(err error) *connect.Error {
+	var out *connect.Error
+	if errors.As(err, &out) {
+		return out
+	}
+	return nil
+}

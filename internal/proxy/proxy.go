@@ -1,0 +1,248 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/grpchealth"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/credential"
+	"github.com/c1proxy/c1proxy/internal/ratelimit"
+	"github.com/c1proxy/c1proxy/internal/route"
+	"github.com/c1proxy/c1proxy/internal/telemetry"
+
+	// The mirror: what is linked here is what is served.
+	_ "github.com/c1proxy/c1proxy/gen/c1/api/app/v1"
+)
+
+const (
+	// mirrored is the package prefix of the procedures that go to C1.
+	mirrored = "c1."
+	// maxBuckets bounds the rate limiter's memory.
+	maxBuckets = 1 << 16
+	// drainTimeout bounds the time to finish what is under way when stopping,
+	// beyond the longest call.
+	drainTimeout = 10 * time.Second
+)
+
+// Options is what a Proxy needs besides its configuration.
+type Options struct {
+	// Logger is required.
+	Logger *slog.Logger
+	// Version is told to C1 in the User-Agent header.
+	Version string
+	// Local are procedures that the proxy answers itself.
+	Local []Local
+}
+
+// A Proxy is a running gateway.
+type Proxy struct {
+	gateway  *gateway
+	tenants  map[string]*tenant
+	tokens   map[string]*credential.Source
+	health   *grpchealth.StaticChecker
+	services []string
+
+	server, adminServer     *http.Server
+	listener, adminListener net.Listener
+	longest                 time.Duration
+	draining                atomic.Bool
+}
+
+// Open builds a Proxy out of a configuration that Check has passed: it opens
+// the audit, which recovers what the last run left, and binds the listeners.
+// It calls nobody. What is opened is closed again if it fails.
+func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy, err error) {
+	p := &Proxy{
+		gateway: &gateway{
+			logger:     options.Logger,
+			metrics:    telemetry.New(),
+			limiter:    ratelimit.New(maxBuckets),
+			maxMessage: int(cfg.GetListen().GetMaxMessageBytes()),
+		},
+		tenants: make(map[string]*tenant),
+		tokens:  make(map[string]*credential.Source),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	routes, locals, err := loadRoutes(options.Local)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.gateway.admit(cfg, methodsOf(routes)); err != nil {
+		return nil, err
+	}
+	if err := p.openTenants(cfg, options); err != nil {
+		return nil, err
+	}
+	p.gateway.log, err = audit.Open(ctx, audit.Config{
+		Dir: cfg.GetAudit().GetDir(), KeyFile: cfg.GetAudit().GetKeyFile(), Origin: cfg.GetAudit().GetOrigin(),
+		SegmentBytes: int64(cfg.GetAudit().GetSegmentBytes()), Logger: options.Logger})
+	if err != nil {
+		return nil, err
+	}
+	handlers := p.gateway.bind(routes, func(r *route.Route) destination {
+		if local, ok := locals[r.Procedure]; ok {
+			return local
+		}
+		return &upstreams{route: r, byTenant: p.tenants}
+	})
+	p.services = servicesOf(routes)
+	p.health = p.gateway.mount(handlers, p.services, cfg.GetListen().GetReflection())
+	p.measure()
+	return p, p.listen(cfg, handlers)
+}
+
+// loadRoutes returns the routes of the mirror and of the local procedures,
+// and the latter's destinations by procedure.
+func loadRoutes(local []Local) ([]*route.Route, map[string]Local, error) {
+	routes, err := route.Load(protoregistry.GlobalFiles, protoregistry.GlobalTypes, mirrored)
+	if err != nil {
+		return nil, nil, err
+	}
+	locals := make(map[string]Local, len(local))
+	for _, l := range local {
+		r, err := route.Local(protoregistry.GlobalTypes, l.Method)
+		if err != nil {
+			return nil, nil, err
+		}
+		routes = append(routes, r)
+		locals[r.Procedure] = l
+	}
+	return routes, locals, nil
+}
+
+func methodsOf(routes []*route.Route) []string {
+	methods := make([]string, len(routes))
+	for i, r := range routes {
+		methods[i] = r.Method()
+	}
+	return methods
+}
+
+func servicesOf(routes []*route.Route) []string {
+	var services []string
+	for _, r := range routes {
+		services = append(services, string(r.Descriptor.Parent().FullName()))
+	}
+	slices.Sort(services)
+	return slices.Compact(services)
+}
+
+// listen binds both listeners.
+func (p *Proxy) listen(cfg *configv1.Config, handlers map[string]http.Handler) error {
+	var tlsConfig *tls.Config
+	if files := cfg.GetListen().GetTls(); files != nil {
+		pair, err := openCertificate(files.GetCertFile(), files.GetKeyFile(), p.gateway.logger)
+		if err != nil {
+			return err
+		}
+		tlsConfig = &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}
+	}
+	var err error
+	if p.listener, err = listen(cfg.GetListen().GetAddress()); err != nil {
+		return err
+	}
+	if p.adminListener, err = listen(cfg.GetAdmin().GetAddress()); err != nil {
+		return err
+	}
+	p.server = newServer(newRouter(handlers), tlsConfig, p.longest, p.gateway.logger)
+	p.adminServer = newServer(p.admin(), nil, p.longest, p.gateway.logger)
+	return nil
+}
+
+func listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return listener, nil
+}
+
+// Addr is the address that calls come to, with the port that was chosen.
+func (p *Proxy) Addr() net.Addr { return p.listener.Addr() }
+
+// AdminAddr is the address of the admin listener.
+func (p *Proxy) AdminAddr() net.Addr { return p.adminListener.Addr() }
+
+// VerifierKey is the key by which the audit's signed heads are verified.
+func (p *Proxy) VerifierKey() string { return p.gateway.log.VerifierKey() }
+
+// Serve serves until ctx ends, and then stops cleanly: it says that it is not
+// ready, takes no new calls, waits for those under way and for their outcomes
+// to be on record, and closes everything. An error means that not all of that
+// worked; what has no outcome on record then gets one at the next start.
+func (p *Proxy) Serve(ctx context.Context) error {
+	failed := make(chan error, 2)
+	go func() { failed <- serve(p.server, p.listener) }()
+	go func() { failed <- serve(p.adminServer, p.adminListener) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	return errors.Join(err, p.stop())
+}
+
+// stop drains the server, then the calls that outlived their callers, then
+// closes.
+func (p *Proxy) stop() error {
+	p.draining.Store(true)
+	for _, service := range append(p.services, "") {
+		p.health.SetStatus(service, grpchealth.StatusNotServing)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), p.longest+drainTimeout)
+	defer cancel()
+	err := drain(ctx, p.server)
+	finished := make(chan struct{})
+	go func() {
+		p.gateway.calls.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-ctx.Done():
+		err = errors.Join(err, errors.New("stop: calls are still under way; their outcomes will be recorded as indeterminate"))
+	}
+	return errors.Join(err, p.Close())
+}
+
+// Close releases everything at once. Serve calls it; a Proxy that never
+// served must be closed by its owner.
+func (p *Proxy) Close() error {
+	var errs []error
+	for _, server := range []*http.Server{p.server, p.adminServer} {
+		if server != nil {
+			errs = append(errs, server.Close())
+		}
+	}
+	for _, listener := range []net.Listener{p.listener, p.adminListener} {
+		if listener != nil {
+			_ = listener.Close() // the server has closed it already, if it served
+		}
+	}
+	for _, source := range p.tokens {
+		source.Close()
+	}
+	for _, t := range p.tenants {
+		t.upstream.Close()
+	}
+	if p.gateway.log != nil {
+		errs = append(errs, p.gateway.log.Close())
+	}
+	return errors.Join(errs...)
+}

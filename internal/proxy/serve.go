@@ -1,0 +1,159 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/transcode"
+)
+
+// serve is the line of a call from decode on, and reads like the promise that
+// it keeps: nothing reaches C1 before the intent is durable, and nothing is
+// answered before the outcome is.
+func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*connect.Response[wire], error) {
+	c := callFrom(ctx)
+	c.bodyRead()
+
+	codec := request.Msg.codec
+	message, unknown, err := transcode.Decode(codec, request.Msg.data, b.route.Input)
+	if err != nil {
+		return nil, b.deny(ctx, c, err)
+	}
+	if unknown > 0 {
+		b.metrics.Unknown(unknown)
+	}
+
+	send, err := b.destination.prepare(ctx, c, request, message)
+	if err != nil {
+		return nil, b.deny(ctx, c, err)
+	}
+
+	// Either way the call has its final record: of an intent that fails, the
+	// log itself writes it.
+	intent := c.record(audit.KindIntent)
+	c.recorded = true
+	if err := b.gateway.log.Append(ctx, intent); err != nil {
+		c.fault = auditUnavailable(ctx, err)
+		return nil, c.fault.Connect()
+	}
+	if err := ctx.Err(); err != nil {
+		send = unsent(err)
+	}
+
+	// From here on the call no longer depends on its caller.
+	finished := make(chan answer, 1)
+	detached := context.WithoutCancel(ctx)
+	b.gateway.calls.Go(func() {
+		a := send(detached)
+		finished <- b.conclude(ctx, c, intent, a)
+	})
+
+	var a answer
+	select {
+	case a = <-finished:
+	case <-ctx.Done():
+		a = answer{fault: fault.Of(ctx.Err())}
+	}
+	if a.fault == nil && a.err == nil {
+		a.data, a.err = transcode.Encode(codec, a.message)
+	}
+	return b.respond(c, codec, a)
+}
+
+// An exchange sends a prepared call, once, and returns what became of it.
+type exchange func(context.Context) answer
+
+// An answer is what became of a call.
+type answer struct {
+	// message is the response; nil with a fault or an error.
+	message proto.Message
+	// data is the encoded response.
+	data []byte
+	// header and trailer go with a local destination's response.
+	header, trailer http.Header
+	// fault is what C1, or c1proxy on C1's behalf, answered instead.
+	fault *fault.Fault
+	// err is a local destination's own error, passed on as it is.
+	err error
+	// outcome, status and attempts are for the record.
+	outcome  audit.Outcome
+	status   int
+	attempts []int
+}
+
+// unsent is the exchange of a call whose caller left before it was sent.
+func unsent(err error) exchange {
+	return func(context.Context) answer {
+		return answer{fault: fault.Of(err), outcome: audit.OutcomeNotSent}
+	}
+}
+
+// conclude writes the outcome. The caller's context only tells whether it is
+// still there. An outcome that cannot be made durable is told to the caller
+// as unknown: it was sent, and must not be repeated blindly.
+func (b *binding) conclude(caller context.Context, c *call, intent *audit.Record, a answer) answer {
+	r := c.record(audit.KindOutcome)
+	r.Intent, r.Outcome = intent.ID, a.outcome
+	r.UpstreamStatus, r.Attempts = a.status, a.attempts
+	r.Code = "ok"
+	switch {
+	case a.fault != nil:
+		blame(r, a.fault)
+		b.gateway.logFault(c, a.fault)
+	case a.err != nil:
+		r.Code = connect.CodeOf(a.err).String()
+	}
+	r.Duration = time.Since(c.begun)
+	r.ClientGone = caller.Err() != nil
+	if err := b.append(r); err != nil && a.outcome != audit.OutcomeNotSent {
+		return answer{fault: fault.New(connect.CodeUnknown, fault.AuditNotDurable,
+			"the request was sent, but its outcome could not be recorded: look at C1 before you repeat it").Because(err)}
+	}
+	return a
+}
+
+// respond turns an answer into what connect encodes.
+func (b *binding) respond(c *call, codec transcode.Codec, a answer) (*connect.Response[wire], error) {
+	if a.fault != nil {
+		c.fault = a.fault
+		return nil, a.fault.Connect()
+	}
+	if a.err != nil {
+		return nil, a.err
+	}
+	response := connect.NewResponse(&wire{codec: codec, data: a.data})
+	copyHeader(response.Header, a.header)
+	copyHeader(response.Trailer, a.trailer)
+	return response, nil
+}
+
+// copyHeader fills a header that is made only when it is asked for.
+func copyHeader(to func() http.Header, from http.Header) {
+	for key, values := range from {
+		to()[key] = values
+	}
+}
+
+// append writes a final record. It does not wait for the caller: the log
+// bounds the wait by itself. If it fails the log says so, keeps the record,
+// and writes it as soon as it can.
+func (b *binding) append(r *audit.Record) error {
+	return b.gateway.log.Append(context.Background(), r)
+}
+
+// auditUnavailable is the fault of a call whose intent could not be recorded.
+func auditUnavailable(ctx context.Context, err error) *fault.Fault {
+	if ctx.Err() != nil {
+		return fault.Of(ctx.Err())
+	}
+	f := fault.New(connect.CodeUnavailable, fault.AuditUnavailable,
+		"the audit could not record the call, so nothing was sent: an operator must look at the audit's disk")
+	f.RetryAfter = time.Second
+	return f.Because(err)
+}

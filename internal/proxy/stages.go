@@ -1,0 +1,249 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/ratelimit"
+)
+
+// A stage wraps the next one for one procedure.
+type stage struct {
+	name string
+	wrap func(*binding, http.Handler) http.Handler
+}
+
+// stages is the line of a call before it is decoded, outermost first. Each is
+// bound to one procedure when the handlers are made, so that none ever infers
+// a procedure from a URL. What follows them is binding.serve.
+var stages = []stage{
+	{"identify", identify},         // first, so that every refusal carries a request id
+	{"observe", observe},           // outside all that can refuse, so that refusals are measured
+	{"record", record},             // outside all that can refuse, so that no answer goes unrecorded
+	{"recover", recoverPanic},      // inside record, so that a panic is an answer with a record
+	{"limit body", limitBody},      // before anything reads the body
+	{"authenticate", authenticate}, // nothing is decompressed or decoded for a stranger
+	{"authorize", authorize},       // before the limit, so that a denied call costs the team nothing
+	{"limit rate", limitRate},      // last: a call that passes is charged, whatever comes of it
+}
+
+// line puts the stages around a handler.
+func line(b *binding, inner http.Handler) http.Handler {
+	for i := len(stages) - 1; i >= 0; i-- {
+		inner = stages[i].wrap(b, inner)
+	}
+	return inner
+}
+
+const (
+	maxClientID = 128
+	maxReason   = 512
+)
+
+// Header values that are the same on every answer, shared and read only: an
+// answer is for the caller alone, and is never to be taken for a page.
+var (
+	noStore = []string{"no-store"}
+	noSniff = []string{"nosniff"}
+)
+
+// identify makes the call and gives it an id of its own. The caller's
+// X-Request-Id and C1proxy-Reason are kept, capped, for the record alone.
+func identify(b *binding, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{ResponseWriter: w, binding: b, id: newID(), begun: time.Now(),
+			peer: r.RemoteAddr, door: doorOf(r), http1: r.ProtoMajor == 1}
+		if values := r.Header["X-Request-Id"]; len(values) > 0 {
+			c.clientID = values[0][:min(len(values[0]), maxClientID)]
+		}
+		if values := r.Header["C1proxy-Reason"]; len(values) > 0 {
+			c.reason = statedReason(values[0])
+		}
+		header := w.Header()
+		header["X-Request-Id"] = []string{c.id}
+		header["Cache-Control"] = noStore
+		header["X-Content-Type-Options"] = noSniff
+		next.ServeHTTP(c, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+	})
+}
+
+// statedReason decodes C1proxy-Reason: percent-encoded UTF-8 of at most 512
+// bytes. What does not decode is kept as it came.
+func statedReason(text string) string {
+	if decoded, err := url.PathUnescape(text); err == nil {
+		text = decoded
+	}
+	return strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
+}
+
+func observe(b *binding, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := w.(*call)
+		b.metrics.Begin()
+		next.ServeHTTP(w, r)
+		code := c.answeredCode()
+		if c.fault != nil {
+			code = c.fault.Code
+			b.gateway.metrics.Fault(string(c.fault.Reason))
+		}
+		b.metrics.Answered(c.door, code, time.Since(c.begun))
+	})
+}
+
+// refusals are the reasons for what connect itself refuses; what is not
+// listed is a request that does not read.
+var refusals = map[connect.Code]fault.Reason{
+	connect.CodeResourceExhausted: fault.TooLarge,
+	connect.CodeDeadlineExceeded:  fault.DeadlineExceeded,
+	connect.CodeCanceled:          fault.Canceled,
+}
+
+// record writes a final record for a call that has none on its way out: one
+// that connect itself has refused, or a reflection stream. The answer, being
+// small, is still in net/http's buffer then.
+func record(b *binding, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := w.(*call)
+		next.ServeHTTP(w, r)
+		if c.recorded {
+			return
+		}
+		code := c.answeredCode()
+		if code != 0 {
+			// The answer is connect's; only the record and the metrics need a fault.
+			reason := cmp.Or(refusals[code], fault.BadRequest)
+			_ = b.deny(r.Context(), c, fault.New(code, reason, "connect refused it with HTTP status %d", c.status))
+			return
+		}
+		final := c.record(audit.KindOutcome)
+		final.Code, final.Outcome, final.Duration = "ok", audit.OutcomeOK, time.Since(c.begun)
+		_ = b.append(final) // as in deny
+	})
+}
+
+// recoverPanic answers a panic as an internal error. The stack goes to the
+// log, the panic's value does not: it could hold anything.
+func recoverPanic(b *binding, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			value := recover()
+			if value == nil {
+				return
+			}
+			if value == http.ErrAbortHandler {
+				panic(value)
+			}
+			c := w.(*call)
+			b.gateway.logger.Error("a call panicked", "request_id", c.id, "procedure", b.route.Method(), "stack", string(debug.Stack()))
+			f := fault.New(connect.CodeInternal, fault.Internal, "c1proxy failed inside; its log has the cause under this request id")
+			if c.status == 0 {
+				b.refuse(c, r, f)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitBody bounds what is read of a body. connect's own limit on messages
+// bounds memory, but reads an endless body to its end.
+func limitBody(b *binding, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, int64(b.gateway.maxMessage)+bodySlack)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func authenticate(b *binding, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := w.(*call)
+		who, err := b.gateway.keys.Authenticate(r)
+		if err != nil {
+			// RFC 9110, section 11.6.1: a 401 names a scheme that would do.
+			w.Header().Set("WWW-Authenticate", `Bearer realm="c1proxy"`)
+			b.refuse(c, r, fault.Of(err))
+			return
+		}
+		c.who = who
+		next.ServeHTTP(w, r)
+	})
+}
+
+func authorize(b *binding, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := w.(*call)
+		if b.open != "" {
+			c.rule = b.open
+		} else {
+			rule, err := b.gateway.policy.Allow(c.who.Team, b.route.Method())
+			if err != nil {
+				b.refuse(c, r, fault.Of(err))
+				return
+			}
+			c.rule = rule
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func limitRate(b *binding, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := w.(*call)
+		limits := b.gateway.limits[callerKey{c.who.Team, c.who.Caller}]
+		if limits == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		decision := b.gateway.limiter.Spend(limits.rules, 1)
+		decision.SetHeader(w.Header(), limits.policy)
+		if !decision.Allowed {
+			b.refuse(c, r, decision.Fault())
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limits are the rules of one caller and the RateLimit-Policy field that
+// states them.
+type limits struct {
+	rules  []ratelimit.Rule
+	policy string
+}
+
+// callerKey names a caller; caller names are unique within a team.
+type callerKey struct{ team, caller string }
+
+// refuse records a refusal and then answers it, in the caller's protocol.
+func (b *binding) refuse(c *call, r *http.Request, f *fault.Fault) {
+	answer := b.deny(r.Context(), c, f)
+	// A failed write means that the caller has gone.
+	_ = b.errors.Write(c, r, answer)
+}
+
+// deny writes the final record of a call of which nothing was sent, and
+// returns the error to answer with.
+func (b *binding) deny(ctx context.Context, c *call, err error) error {
+	f := fault.Of(err)
+	c.fault, c.recorded = f, true
+	r := c.record(audit.KindDenied)
+	r.Outcome = audit.OutcomeNotSent
+	blame(r, f)
+	if f.Reason == fault.RateLimited {
+		r.Rule = f.Metadata["limit"]
+	}
+	r.Duration = time.Since(c.begun)
+	r.ClientGone = errors.Is(ctx.Err(), context.Canceled)
+	_ = b.append(r) // see append: the log keeps it
+	b.gateway.logFault(c, f)
+	return f.Connect()
+}

@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"fmt"
+	"net/url"
+
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+	"github.com/c1proxy/c1proxy/internal/config"
+	"github.com/c1proxy/c1proxy/internal/credential"
+	"github.com/c1proxy/c1proxy/internal/forward"
+)
+
+// openTenants makes the way to each tenant's C1. Every secret is read once, so
+// that one that is missing fails the start and not the first call.
+func (p *Proxy) openTenants(cfg *configv1.Config, options Options) error {
+	for _, t := range cfg.GetTenants() {
+		name := t.GetName()
+		base, err := url.Parse(t.GetUrl())
+		if err != nil {
+			return fmt.Errorf("read url of tenant %s: %w", name, err)
+		}
+		sourceConfig := credentialOf(t.GetCredential())
+		for _, read := range []func() (string, error){sourceConfig.ClientSecret, sourceConfig.SubjectToken, sourceConfig.AccessToken} {
+			if read == nil {
+				continue
+			}
+			if _, err := read(); err != nil {
+				return fmt.Errorf("read credential of tenant %s: %w", name, err)
+			}
+		}
+		sourceConfig.Tenant, sourceConfig.URL, sourceConfig.Logger = name, base, options.Logger
+		source, err := credential.New(sourceConfig)
+		if err != nil {
+			return err
+		}
+		timeout := t.GetTimeout().AsDuration()
+		p.longest = max(p.longest, timeout)
+		p.tokens[name] = source
+		p.tenants[name] = &tenant{name: name, metrics: p.gateway.metrics.Tenant(name),
+			upstream: forward.New(forward.Config{Tenant: name, URL: base, Tokens: source,
+				UserAgent: "c1proxy/" + options.Version, Timeout: timeout, ResendOn401: true})}
+	}
+	return nil
+}
+
+// credentialOf says where a credential's secret is read, each time anew.
+func credentialOf(c *configv1.Credential) credential.Config {
+	out := credential.Config{ClientID: c.GetClientId()}
+	if ref := c.GetClientSecret(); ref != nil {
+		out.ClientSecret = reader(config.ReadSecret, ref)
+	}
+	if ref := c.GetSubjectToken(); ref != nil {
+		out.SubjectToken = reader(config.ReadSubjectToken, ref)
+	}
+	if ref := c.GetAccessToken(); ref != nil {
+		out.AccessToken = reader(config.ReadSecret, ref)
+	}
+	return out
+}
+
+// reader returns what reads a secret. On an error there is nothing to reveal.
+func reader(read func(*configv1.Secret) (config.Secret, error), ref *configv1.Secret) func() (string, error) {
+	return func() (string, error) {
+		secret, err := read(ref)
+		if err != nil {
+			return "", err
+		}
+		return secret.Reveal(), nil
+	}
+}

@@ -1,0 +1,24 @@
+// Package sandbox is an emulated C1: real HTTP, a token endpoint that checks
+// what it is given, a connector service with state, and a schema-shaped
+// answer for every other operation whose descriptor is linked. It is benign
+// until it is told otherwise.
+//
+// It is also the oracle that the gateway is tested against, and for that it
+// shares nothing with the code under test: the routes are read here from the
+// descriptors' google.api.http once more, by other hands, and whatever a
+// request has wrong is refused rather than guessed at. Three things make it one:
+//
+//   - The record. Every request is kept as it came: the raw request target,
+//     each header, the body, what it was answered, and whether it acted.
+//   - The world. An act really changes something: a sync can be confirmed
+//     once, and how often a call acted is a number that can be asked for.
+//   - The faults. [Sandbox.Inject] scripts what goes wrong with which request,
+//     [Chaos] lets it go wrong by chance, from a seed, so that a run repeats.
+//
+// # Where it differs from C1
+//
+// It differs on purpose where C1's own behaviour is not published: a request
+// that is merely sloppy (an undeclared query key, a field given in both path
+// and body, an encoded literal) is refused here. DPoP is not emulated. All
+// state is in memory and gone with the process.
+package sandbox

@@ -1,0 +1,166 @@
+package sandbox_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/c1proxy/c1proxy/internal/sandbox"
+)
+
+// TestTLS calls over TLS, by both protocols, and resets over it.
+func TestTLS(t *testing.T) {
+	h := start(t, sandbox.Config{TLS: true})
+	if !strings.HasPrefix(h.URL(), "https://127.0.0.1:") {
+		t.Errorf("got URL %s", h.URL())
+	}
+	h.force().want(t, 200, -1)
+	if got := h.last().Proto; got != "HTTP/2.0" {
+		t.Errorf("got %s", got)
+	}
+	var only1 http.Protocols
+	only1.SetHTTP1(true)
+	transport, ok := h.client.Transport.(*http.Transport)
+	if !ok {
+		t.Fatal("the transport is another")
+	}
+	h.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: transport.TLSClientConfig.RootCAs}, Protocols: &only1}
+	h.force().want(t, 200, -1)
+	if got := h.last().Proto; got != "HTTP/1.1" {
+		t.Errorf("got %s", got)
+	}
+	h.Inject(sandbox.Rule{Fault: sandbox.Reset().AfterActing()})
+	resetSeen(t, h.force(), "HTTP/1.1")
+	if acts := h.Acts(sandbox.ForceSync); acts != 3 {
+		t.Errorf("acted %d times", acts)
+	}
+	h.client = newClient(t, nil, false)
+	if got := h.force(); got.err == nil {
+		t.Error("a client that does not know the certificate was served")
+	}
+}
+
+// TestHost holds whose host client ids carry.
+func TestHost(t *testing.T) {
+	for address, want := range map[string][2]string{
+		"127.0.0.1:0": {"127.0.0.1", "http://127.0.0.1:"},
+		"localhost:0": {"127.0.0.1", "http://127.0.0.1:"},
+		":0":          {"localhost", "http://localhost:"},
+	} {
+		server, err := sandbox.Start(address, sandbox.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts := server.Facts()
+		if facts.Host != want[0] || !strings.HasPrefix(facts.URL, want[1]) || facts.ClientID != "clever-fox-42195@"+want[0]+"/spc" {
+			t.Errorf("%s: got %+v", address, facts)
+		}
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if listener, err := net.Listen("tcp", "[::1]:0"); err == nil { // there is IPv6 here
+		listener.Close()
+		server, err := sandbox.Start("[::1]:0", sandbox.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		if facts := server.Facts(); facts.Host != "::1" || facts.ClientID != "clever-fox-42195@[::1]/spc" || !strings.HasPrefix(facts.URL, "http://[::1]:") {
+			t.Errorf("got %+v", facts)
+		}
+	}
+	if _, err := sandbox.Start("127.0.0.1:99999", sandbox.Config{}); err == nil {
+		t.Error("there is no such port")
+	}
+	if _, err := sandbox.Start("127.0.0.1:0", sandbox.Config{ClientID: "x"}); err == nil {
+		t.Error("there is no such client")
+	}
+}
+
+func TestRun(t *testing.T) {
+	h := start(t, sandbox.Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := h.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if got := h.force(); got.err == nil {
+		t.Error("it still serves")
+	}
+	if err := h.Run(t.Context()); err == nil {
+		t.Error("it ran though its listener is closed")
+	}
+}
+
+// TestFacts pastes what a person would.
+func TestFacts(t *testing.T) {
+	h := start(t, sandbox.Config{Seed: 42})
+	facts := h.Facts()
+	want := []string{
+		"CONDUCTORONE_SERVER_URL=" + h.URL(),
+		"CONDUCTORONE_CLIENT_ID=" + facts.ClientID,
+		"CONDUCTORONE_CLIENT_SECRET=" + facts.ClientSecret,
+	}
+	if diff := cmp.Diff(want, facts.Environ()); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	text := facts.String()
+	for _, part := range []string{h.URL(), "seed 42", facts.ClientID, facts.ClientSecret, facts.PlainClientSecret, facts.StaticToken,
+		sandbox.AppID, sandbox.ConnectorID, sandbox.SyncLifecycleID} {
+		if !strings.Contains(text, part) {
+			t.Errorf("no %s in\n%s", part, text)
+		}
+	}
+	line := regexp.MustCompile(`(?m)^curl -H '([^:]+): ([^']+)' (\S+)$`).FindStringSubmatch(text)
+	if line == nil {
+		t.Fatalf("no curl in\n%s", text)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), "GET", line[3], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set(line[1], line[2])
+	if got := h.do(request); got.status != 200 || !strings.Contains(got.body, sandbox.ConnectorID) {
+		t.Errorf("the curl got %+v", got)
+	}
+}
+
+// TestWithoutServer uses the handler as it is, where a reset is all that there
+// is to hang up with.
+func TestWithoutServer(t *testing.T) {
+	s, err := sandbox.New(sandbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	call := func() (*http.Response, error) {
+		request, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+connectorPath, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+s.Facts().StaticToken)
+		return server.Client().Do(request)
+	}
+	response, err := call()
+	if err != nil || response.StatusCode != 200 || s.Facts().URL != "" || s.Facts().Host != "localhost" {
+		t.Fatalf("got %v, %v", response, err)
+	}
+	response.Body.Close()
+	for _, fault := range []sandbox.Fault{sandbox.Reset(), sandbox.Disconnect(), sandbox.ResetUnread()} {
+		s.Inject(sandbox.Rule{Fault: fault, Times: 1})
+		if response, err := call(); err == nil {
+			response.Body.Close()
+			t.Errorf("%s: got %d", fault, response.StatusCode)
+		}
+	}
+}
