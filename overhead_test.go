@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,7 +41,9 @@ const (
 	roleVariable     = "C1PROXY_OVERHEAD_ROLE"
 	upstreamVariable = "C1PROXY_OVERHEAD_UPSTREAM"
 	keyVariable      = "C1PROXY_OVERHEAD_KEY"
-	concurrent       = 64
+	// profileVariable names a folder for a processor profile of each role.
+	profileVariable = "C1PROXY_OVERHEAD_PROFILE"
+	concurrent      = 64
 )
 
 func TestMain(m *testing.M) {
@@ -228,6 +231,17 @@ func child(role, upstream string) error {
 		return err
 	}
 	defer stop()
+	if dir := os.Getenv(profileVariable); dir != "" {
+		file, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s.%d.pprof", role, os.Getpid())))
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	fmt.Println(url)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: concurrent}}
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {

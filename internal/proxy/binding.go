@@ -40,6 +40,8 @@ type binding struct {
 	destination destination
 	metrics     *telemetry.Procedure
 	errors      *connect.ErrorWriter
+	// stream says that the handler answers piece by piece.
+	stream bool
 	// open names the rule by which every authenticated caller may call the
 	// procedure; "" where the policy decides.
 	open string
@@ -57,11 +59,11 @@ func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) d
 	return handlers
 }
 
-// bindOpen puts a handler of someone else's on the line, as a procedure that
-// every authenticated caller may call.
-func (g *gateway) bindOpen(procedure, rule string, inner http.Handler) http.Handler {
+// bindStream puts a streaming handler of someone else's on the line, as a
+// procedure that every authenticated caller may call.
+func (g *gateway) bindStream(procedure, rule string, inner http.Handler) http.Handler {
 	b := &binding{gateway: g, route: &route.Route{Procedure: procedure, ReadOnly: true},
-		metrics: g.metrics.Procedure(procedure[1:]), errors: connect.NewErrorWriter(), open: rule}
+		metrics: g.metrics.Procedure(procedure[1:]), errors: connect.NewErrorWriter(), stream: true, open: rule}
 	return line(b, inner)
 }
 

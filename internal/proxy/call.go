@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base32"
 	"net/http"
 	"strconv"
 	"strings"
@@ -70,9 +71,11 @@ func (c *call) Write(data []byte) (int, error) {
 	return c.ResponseWriter.Write(data)
 }
 
-// Flush is needed for streams; connect looks for it.
+// Flush sends what has been written, of a stream. The answer of a unary call
+// goes out in one piece when the handler returns, and not before: record may
+// still have to write a record first.
 func (c *call) Flush() {
-	if flusher, ok := c.ResponseWriter.(http.Flusher); ok {
+	if flusher, ok := c.ResponseWriter.(http.Flusher); ok && c.binding.stream {
 		flusher.Flush()
 	}
 }
@@ -117,8 +120,15 @@ func blame(r *audit.Record, f *fault.Fault) {
 	r.Field = f.Metadata["field"]
 }
 
-// newID returns a new request id: 128 random bits in lower-case base32.
-func newID() string { return strings.ToLower(rand.Text()) }
+// idEncoding is RFC 4648's base32 in lower case, without padding.
+var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// newID returns a new request id: 128 random bits in 26 letters and digits.
+func newID() string {
+	var bits [16]byte
+	rand.Read(bits[:]) // never fails: crypto/rand
+	return idEncoding.EncodeToString(bits[:])
+}
 
 // doorOf tells the protocol from the media type, as connect does.
 func doorOf(r *http.Request) telemetry.Door {

@@ -103,7 +103,7 @@ func (g *gateway) mount(handlers map[string]http.Handler, services []string, ref
 		} {
 			path, handler := mount(reflector)
 			procedure := path + "ServerReflectionInfo"
-			handlers[procedure] = g.bindOpen(procedure, "reflection", handler)
+			handlers[procedure] = g.bindStream(procedure, "reflection", handler)
 		}
 	}
 	return checker
