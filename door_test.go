@@ -387,6 +387,9 @@ func TestCallerGone(t *testing.T) {
 	if err := <-failed; connect.CodeOf(err) != connect.CodeCanceled {
 		t.Errorf("got %v", err)
 	}
+	until(t, "the gateway has seen its caller leave", func() bool {
+		return strings.Contains(g.metrics(), `c1proxy_calls_total{code="canceled"`)
+	})
 	close(release)
 	requests := g.c1.Requests()
 	id := requests[len(requests)-1].Header.Get("X-Request-Id")
@@ -399,14 +402,7 @@ func TestCallerGone(t *testing.T) {
 // Readiness tells of each dependency; liveness and metrics answer.
 func TestAdmin(t *testing.T) {
 	g := start(t)
-	get := func(path string) (int, string) {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+g.proxy.AdminAddr().String()+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		status, _, body := do(t, http.DefaultClient, r)
-		return status, body
-	}
+	get := g.admin
 	if status, body := get("/readyz"); status != 200 || !strings.Contains(body, `"token/acme": "ok"`) || !strings.Contains(body, `"audit": "ok"`) {
 		t.Errorf("ready: %d %s", status, body)
 	}
@@ -418,7 +414,7 @@ func TestAdmin(t *testing.T) {
 		`c1proxy_calls_total{code="permission_denied",door="connect",procedure="` + confirmMethod + `"} 1`,
 		`c1proxy_faults_total{reason="METHOD_DENIED"} 1`, `c1proxy_token_valid{tenant="acme"} 1`, "c1proxy_audit_healthy 1",
 	} {
-		if _, body := get("/metrics"); !strings.Contains(body, want) {
+		if body := g.metrics(); !strings.Contains(body, want) {
 			t.Errorf("metrics have no %s in\n%s", want, grep(body, "c1proxy"))
 		}
 	}

@@ -330,6 +330,23 @@ func do(t testing.TB, client *http.Client, r *http.Request) (int, http.Header, s
 	return response.StatusCode, response.Header, string(body)
 }
 
+// admin asks the admin listener.
+func (g *gateway) admin(path string) (int, string) {
+	g.t.Helper()
+	r, err := http.NewRequestWithContext(g.t.Context(), http.MethodGet, "http://"+g.proxy.AdminAddr().String()+path, nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	status, _, body := do(g.t, http.DefaultClient, r)
+	return status, body
+}
+
+func (g *gateway) metrics() string {
+	g.t.Helper()
+	_, body := g.admin("/metrics")
+	return body
+}
+
 // post makes a Connect JSON request.
 func (g *gateway) post(method, key, body string) *http.Request {
 	r, err := http.NewRequestWithContext(g.t.Context(), http.MethodPost, g.url+"/"+method, strings.NewReader(body))

@@ -54,8 +54,18 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	var err error
+	if binaryDir, err = os.MkdirTemp("", "c1proxy-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(binaryDir)
+	os.Exit(code)
 }
+
+// binaryDir is where the tests build the real program.
+var binaryDir string
 
 // BenchmarkOverhead measures what a call costs in the process that handles
 // it: a client that calls the upstream directly, a plain connect-go handler

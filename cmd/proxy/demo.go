@@ -12,7 +12,6 @@ import (
 	"text/template"
 
 	"github.com/c1proxy/c1proxy/internal/authn"
-	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/proxy"
 	"github.com/c1proxy/c1proxy/internal/sandbox"
 )
@@ -55,7 +54,7 @@ func (d demoCommand) Run(ctx context.Context, t *terminal) error {
 	if err := d.configure(show, facts, dir); err != nil {
 		return err
 	}
-	cfg, err := config.Read(show.configFile, proxy.Check)
+	cfg, err := readConfig(show.configFile)
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/c1proxy/c1proxy/internal/config"
 )
 
 // cli is the command line.
@@ -84,7 +82,7 @@ func report(stderr io.Writer, err error) int {
 		return 0
 	}
 	fmt.Fprintln(stderr, err)
-	var bad *config.Error
+	var bad misconfigured
 	if errors.As(err, &bad) {
 		return exitUsage
 	}

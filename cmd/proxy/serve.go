@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/proxy"
 )
@@ -16,7 +17,7 @@ type serveCommand struct {
 
 // Run serves until SIGINT or SIGTERM, and then stops cleanly.
 func (s serveCommand) Run(ctx context.Context, t *terminal) error {
-	cfg, err := config.Read(s.Config, proxy.Check)
+	cfg, err := readConfig(s.Config)
 	if err != nil {
 		return err
 	}
@@ -28,6 +29,18 @@ func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 	logger.Info("serving", "address", p.Addr().String(), "admin", p.AdminAddr().String(),
 		"tls", cfg.GetListen().GetTls() != nil, "policy_revision", config.Revision(cfg), "audit_key", p.VerifierKey())
 	return p.Serve(ctx)
+}
+
+// misconfigured is an error that exits with exitUsage.
+type misconfigured struct{ error }
+
+// readConfig reads a configuration and checks all of it.
+func readConfig(file string) (*configv1.Config, error) {
+	cfg, err := config.Read(file, proxy.Check)
+	if err != nil {
+		return nil, misconfigured{err}
+	}
+	return cfg, nil
 }
 
 // version is this program's own version, "devel" where it was built from a
@@ -51,7 +64,7 @@ type configCheckCommand struct {
 
 // Run reads the configuration as serve does. It opens no secret and no port.
 func (c configCheckCommand) Run(t *terminal) error {
-	_, err := config.Read(c.File, proxy.Check)
+	_, err := readConfig(c.File)
 	return err
 }
 
