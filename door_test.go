@@ -29,6 +29,7 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpcreflect"
 
+	appv1 "github.com/c1proxy/c1proxy/gen/c1/api/app/v1"
 	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/sandbox"
 )
@@ -368,34 +369,70 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A canceled caller does not undo a call: it finishes, and its true outcome is
-// on record.
+// A caller that leaves, or whose deadline passes, does not undo a call: it
+// finishes, and its true outcome is on record.
 func TestCallerGone(t *testing.T) {
+	tests := map[string]struct {
+		leave func(context.Context) (context.Context, context.CancelFunc)
+		want  connect.Code
+	}{
+		"canceled": {context.WithCancel, connect.CodeCanceled},
+		"deadline": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, 300*time.Millisecond)
+		}, connect.CodeDeadlineExceeded},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := start(t)
+			if err := g.list(); err != nil { // a token is in hand
+				t.Fatal(err)
+			}
+			g.c1.Reset()
+			release := make(chan struct{})
+			g.c1.Inject(sandbox.Rule{Fault: sandbox.Held(release).AfterActing(), On: confirmMethod, Times: 1})
+			client := g.client(protocols[2], "sync-bot")
+			ctx, cancel := tt.leave(t.Context())
+			defer cancel()
+			failed := make(chan error, 1)
+			go func() {
+				_, err := client.ConfirmSyncValid(ctx, g.confirmation(g.facts.SyncLifecycleID))
+				failed <- err
+			}()
+			if err := g.c1.AwaitHits(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			if tt.want == connect.CodeCanceled {
+				cancel()
+			}
+			if err := <-failed; connect.CodeOf(err) != tt.want {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+			// The next call on the same connection comes after the caller's leaving.
+			if _, err := client.List(t.Context(), connect.NewRequest(&appv1.ConnectorServiceListRequest{AppId: g.facts.AppID})); err != nil {
+				t.Fatal(err)
+			}
+			close(release)
+			id := g.c1.Requests()[0].Header.Get("X-Request-Id")
+			until(t, "the outcome is on record", func() bool { return len(g.records(id)) == 2 })
+			if last := g.records(id)[1]; last.Outcome != audit.OutcomeOK || !last.ClientGone || last.UpstreamStatus != 200 {
+				t.Errorf("outcome %+v", last)
+			}
+		})
+	}
+}
+
+// A caller with a deadline is answered when it passes, not when C1 answers.
+func TestDeadlineIsAnswered(t *testing.T) {
 	g := start(t)
 	release := make(chan struct{})
-	g.c1.Inject(sandbox.Rule{Fault: sandbox.Held(release).AfterActing(), On: confirmMethod, Times: 1})
-	ctx, cancel := context.WithCancel(t.Context())
-	failed := make(chan error, 1)
-	go func() {
-		_, err := g.client(protocols[2], "sync-bot").ConfirmSyncValid(ctx, g.confirmation(g.facts.SyncLifecycleID))
-		failed <- err
-	}()
-	if err := g.c1.AwaitHits(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	if err := <-failed; connect.CodeOf(err) != connect.CodeCanceled {
-		t.Errorf("got %v", err)
-	}
-	until(t, "the gateway has seen its caller leave", func() bool {
-		return strings.Contains(g.metrics(), `c1proxy_calls_total{code="canceled"`)
-	})
-	close(release)
-	requests := g.c1.Requests()
-	id := requests[len(requests)-1].Header.Get("X-Request-Id")
-	until(t, "the outcome is on record", func() bool { return len(g.records(id)) == 2 })
-	if last := g.records(id)[1]; last.Outcome != audit.OutcomeOK || !last.ClientGone || last.UpstreamStatus != 200 {
-		t.Errorf("outcome %+v", last)
+	defer close(release)
+	g.c1.Inject(sandbox.Rule{Fault: sandbox.Held(release), On: confirmMethod})
+	r := g.post(confirmMethod, g.keys["sync-bot"], g.confirmJSON(g.facts.SyncLifecycleID))
+	r.Header.Set("Connect-Timeout-Ms", "300")
+	begun := time.Now()
+	status, _, body := do(t, g.httpClient(true), r)
+	if took := time.Since(begun); status != 504 || !strings.Contains(body, "deadline_exceeded") || took > 5*time.Second {
+		t.Errorf("got %d %s after %v", status, body, took)
 	}
 }
 

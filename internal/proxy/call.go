@@ -41,7 +41,7 @@ type call struct {
 	// rule is the policy's rule that let the call through.
 	rule string
 	// path holds the path values, once the request has been decoded.
-	path []audit.Field
+	path audit.Fields
 	// status is the HTTP status of the answer; 0 until it is written.
 	status int
 	// fault is what the call was refused with or failed with; nil if it was not.

@@ -39,6 +39,7 @@ type tenant struct {
 
 func (u *upstreams) prepare(ctx context.Context, c *call, _ connect.AnyRequest, message proto.Message) (exchange, error) {
 	target, err := transcode.Request(u.route, message)
+	c.path = make(audit.Fields, 0, len(target.Values))
 	for _, value := range target.Values {
 		c.path = append(c.path, audit.Field{Name: value.Field, Value: value.Text})
 	}

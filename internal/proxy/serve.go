@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"time"
 
@@ -46,19 +47,20 @@ func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*c
 		send = unsent(err)
 	}
 
-	// From here on the call no longer depends on its caller.
-	finished := make(chan answer, 1)
-	detached := context.WithoutCancel(ctx)
-	b.gateway.calls.Go(func() {
-		a := send(detached)
-		finished <- b.conclude(ctx, c, intent, a)
-	})
-
+	// From here on the call no longer depends on its caller, who is answered
+	// early only if it set a deadline: one that just leaves needs no answer.
 	var a answer
-	select {
-	case a = <-finished:
-	case <-ctx.Done():
-		a = answer{fault: fault.Of(ctx.Err())}
+	detached := context.WithoutCancel(ctx)
+	if _, hurried := ctx.Deadline(); !hurried {
+		a = b.conclude(ctx, c, intent, send(detached))
+	} else {
+		finished := make(chan answer, 1)
+		b.gateway.calls.Go(func() { finished <- b.conclude(ctx, c, intent, send(detached)) })
+		select {
+		case a = <-finished:
+		case <-ctx.Done():
+			a = answer{fault: fault.Of(ctx.Err())}
+		}
 	}
 	if a.fault == nil && a.err == nil {
 		a.data, a.err = transcode.Encode(codec, a.message)
@@ -128,16 +130,13 @@ func (b *binding) respond(c *call, codec transcode.Codec, a answer) (*connect.Re
 		return nil, a.err
 	}
 	response := connect.NewResponse(&wire{codec: codec, data: a.data})
-	copyHeader(response.Header, a.header)
-	copyHeader(response.Trailer, a.trailer)
-	return response, nil
-}
-
-// copyHeader fills a header that is made only when it is asked for.
-func copyHeader(to func() http.Header, from http.Header) {
-	for key, values := range from {
-		to()[key] = values
+	if a.header != nil {
+		maps.Copy(response.Header(), a.header)
 	}
+	if a.trailer != nil {
+		maps.Copy(response.Trailer(), a.trailer)
+	}
+	return response, nil
 }
 
 // append writes a final record. It does not wait for the caller: the log

@@ -114,16 +114,17 @@ func Request(r *route.Route, message proto.Message) (Target, error) {
 func unbound(r *route.Route, message proto.Message) proto.Message {
 	var rest protoreflect.Message
 	source := message.ProtoReflect()
-	source.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		if r.Binds(field) {
-			return true
+	fields := source.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		if !source.Has(field) || r.Binds(field) {
+			continue
 		}
 		if rest == nil {
 			rest = r.Input.New()
 		}
-		rest.Set(field, value)
-		return true
-	})
+		rest.Set(field, source.Get(field))
+	}
 	if rest == nil {
 		return nil
 	}
