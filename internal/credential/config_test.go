@@ -15,6 +15,7 @@ func TestNew(t *testing.T) {
 	}{
 		{"sound", func(c *credential.Config) {}, nil},
 		{"other case", func(c *credential.Config) { c.ClientID = "fox@ACME.Conductor.One/spc" }, nil},
+		{"case in the URL", func(c *credential.Config) { c.URL = parse("https://ACME.conductor.one") }, nil},
 		{"port in the URL", func(c *credential.Config) { c.URL = parse("https://acme.conductor.one:8443/") }, nil},
 		{"port in the id", func(c *credential.Config) { c.ClientID = "fox@acme.conductor.one:2443/spc" }, nil},
 		{"longer use", func(c *credential.Config) { c.ClientID = "fox@acme.conductor.one/spc/a" }, nil},

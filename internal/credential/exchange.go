@@ -166,7 +166,7 @@ func lifetime(expiresIn any) (time.Duration, bool) {
 	switch {
 	case math.IsNaN(seconds) || math.IsInf(seconds, 0):
 		return defaultLife, true
-	case seconds < -1e30:
+	case seconds <= 0:
 		return 0, false
 	}
 	return time.Duration(min(seconds, maxLife.Seconds()) * float64(time.Second)), true

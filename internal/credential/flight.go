@@ -129,17 +129,15 @@ func (s *Source) arm(in time.Duration) {
 		s.timer = nil
 	}
 	if in > 0 && !s.closed {
-		s.due = time.Now().Add(in)
 		s.timer = time.AfterFunc(in, s.refresh)
 	}
 }
 
-// refresh begins a flight if there is none, and if no newer timer has taken
-// this one's place while it waited for the lock.
+// refresh begins a flight if there is none.
 func (s *Source) refresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed && s.flight == nil && !time.Now().Before(s.due) {
+	if !s.closed && s.flight == nil {
 		s.launch()
 	}
 }

@@ -79,7 +79,6 @@ type Source struct {
 	held     time.Time   // until when failure answers callers
 	refused  *issued     // the static token that C1 has just refused
 	timer    *time.Timer // of the next flight that no caller asks for
-	due      time.Time   // when timer fires
 	closed   bool
 }
 

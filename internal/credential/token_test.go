@@ -52,6 +52,7 @@ func TestAuthorize(t *testing.T) {
 		"https://acme.conductor.one/api/v1/apps":     true,
 		"https://ACME.conductor.one:443/api/v1/apps": true,
 		"http://acme.conductor.one/api":              false,
+		"http://acme.conductor.one:443/api":          false,
 		"https://acme.conductor.one:8443/api":        false,
 		"https://evil.conductor.one/api":             false,
 		"https://acme.conductor.one.evil.com/":       false,

@@ -239,7 +239,7 @@ func (b *binding) deny(ctx context.Context, c *call, err error) error {
 	r.Outcome = audit.OutcomeNotSent
 	blame(r, f)
 	if f.Reason == fault.RateLimited {
-		r.Rule = f.Metadata["limit"]
+		r.Rule = f.Metadata["rule"]
 	}
 	r.Duration = time.Since(c.begun)
 	r.ClientGone = errors.Is(ctx.Err(), context.Canceled)

@@ -121,7 +121,7 @@ func (d Decision) Fault() *fault.Fault {
 		"the %s's limit of %d calls per %v is used up: wait %s s, then go on more slowly",
 		d.Rule.Scope, limit.Rate, limit.Per, fault.Seconds(d.RetryAfter))
 	f.RetryAfter = d.RetryAfter
-	return f.With("limit", d.Rule.Scope)
+	return f.With("rule", d.Rule.Scope)
 }
 
 // appendItem begins one item of a List: a separator and a String, in which

@@ -206,7 +206,7 @@ func TestFault(t *testing.T) {
 	want := &fault.Fault{
 		Code: connect.CodeResourceExhausted, Reason: fault.RateLimited,
 		Message:  "the team's limit of 1 calls per 1m0s is used up: wait 2 s, then go on more slowly",
-		Metadata: map[string]string{"limit": "team"}, RetryAfter: 1500 * time.Millisecond,
+		Metadata: map[string]string{"rule": "team"}, RetryAfter: 1500 * time.Millisecond,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("fault (-want +got):\n%s", diff)
