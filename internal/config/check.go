@@ -18,9 +18,12 @@ import (
 // keeps the limiter's arithmetic, in nanoseconds, far from overflow.
 const maxRefill = 365 * 24 * time.Hour
 
-// problems collects what the checks of this package find.
+// problems collects what the checks of this package find. Their messages show
+// names and hosts, once these are known to have the form of one, and no other
+// values.
 type problems []Problem
 
+// add notes a problem; its place is found later.
 func (p *problems) add(path, format string, args ...any) {
 	*p = append(*p, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
 }
@@ -36,6 +39,7 @@ func checkConfig(cfg *configv1.Config) []Problem {
 	return p
 }
 
+// tenants checks each tenant, and that their names differ.
 func (p *problems) tenants(cfg *configv1.Config) {
 	seen := make(map[string]string)
 	for i, tenant := range cfg.GetTenants() {
@@ -46,6 +50,7 @@ func (p *problems) tenants(cfg *configv1.Config) {
 	}
 }
 
+// teams checks each team, that their names differ, and that their tenants exist.
 func (p *problems) teams(cfg *configv1.Config) {
 	var tenants []string
 	for _, tenant := range cfg.GetTenants() {
@@ -62,7 +67,9 @@ func (p *problems) teams(cfg *configv1.Config) {
 	}
 }
 
-// callers finds names that are given twice, and keys, in any team.
+// callers finds names that the team has twice, and keys that any team has
+// twice: a key must say who calls. keys has the path of each hash's first owner,
+// in lower case.
 func (p *problems) callers(team string, in *configv1.Team, keys map[string]string) {
 	names := make(map[string]string)
 	for i, caller := range in.GetCallers() {
@@ -81,7 +88,7 @@ func (p *problems) callers(team string, in *configv1.Team, keys map[string]strin
 }
 
 // unique finds a name that another item of the list has. seen has the path of
-// each name's first item.
+// each name's first item. Empty names are missing ones, found elsewhere.
 func (p *problems) unique(seen map[string]string, name, path string) {
 	if first := seen[name]; first != "" && name != "" {
 		p.add(path+".name", "%q is the name of %s too: choose another", name, first)
@@ -93,7 +100,8 @@ func (p *problems) unique(seen map[string]string, name, path string) {
 // name is the form of a name, as in the schema: only such a text may be shown.
 var name = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
-// reference finds a name that is not in the list.
+// reference finds a name that is not in the list. It keeps silent where the
+// name that is meant may be one that could not be read.
 func (p *problems) reference(path, to string, names []string) {
 	switch {
 	case slices.Contains(names, to):
@@ -101,8 +109,9 @@ func (p *problems) reference(path, to string, names []string) {
 	case !name.MatchString(to) || len(names) == 0 || slices.Contains(names, ""):
 		return // it, or the name that it means, was found wrong elsewhere
 	}
-	words := "add it to tenants, or name one that is there"
-	if near := nearest(to, names); name.MatchString(near) {
+	names = slices.DeleteFunc(slices.Clone(names), func(other string) bool { return !name.MatchString(other) })
+	words := "the tenants are " + strings.Join(names[:min(len(names), 5)], ", ")
+	if near := nearest(to, names); near != "" {
 		words = fmt.Sprintf("did you mean %q?", near)
 	}
 	p.add(path, "no tenant is named %q: %s", to, words)
@@ -119,7 +128,8 @@ func (p *problems) limit(path string, limit *configv1.Limit) {
 	}
 }
 
-// addresses finds what cannot be listened on.
+// addresses finds what cannot be listened on. Whether the address is free, and
+// this machine's, shows when it is listened on.
 func (p *problems) addresses(cfg *configv1.Config) {
 	listen, admin := cfg.GetListen().GetAddress(), cfg.GetAdmin().GetAddress()
 	for path, address := range map[string]string{"listen.address": listen, "admin.address": admin} {
@@ -133,7 +143,8 @@ func (p *problems) addresses(cfg *configv1.Config) {
 	}
 }
 
-// splitAddress takes apart host:port; the host may be empty, the port 0.
+// splitAddress takes apart host:port; the host may be empty, for every
+// interface, and the port 0, for a free one. Service names are no ports here.
 func splitAddress(address string) (host string, port uint16, ok bool) {
 	host, digits, err := net.SplitHostPort(address)
 	number, portErr := strconv.ParseUint(digits, 10, 16)

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,6 +153,27 @@ func TestChecks(t *testing.T) {
 	}
 }
 
+// What could not be decoded moves no other item from its place.
+func TestChecksKeepIndexes(t *testing.T) {
+	check := func(cfg *configv1.Config) (problems []config.Problem) {
+		for i, method := range cfg.GetTeams()[0].GetAllow()[1].GetMethods() {
+			problems = append(problems, config.Problem{Path: fmt.Sprintf("teams[0].allow[1].methods[%d]", i), Message: "bad " + method})
+		}
+		return problems
+	}
+	bad := strings.Replace(documented, "- methods: [", "- 7\n      - methods: [8, ~, ", 1)
+	_, err := config.Parse("x.yaml", []byte(bad), check)
+	want := []string{
+		"x.yaml:15:9: teams[0].allow[0]: expected a mapping, found a number: its keys are methods",
+		"x.yaml:16:19: teams[0].allow[1].methods[0]: expected a text, found a number: write it in quotes",
+		`x.yaml:16:22: teams[0].allow[1].methods[1]: has no value: write one, or remove the "-"`,
+		"x.yaml:16:25: teams[0].allow[1].methods[2]: bad c1.api.app.v1.ConnectorService/ConfirmSyncValid",
+	}
+	if diff := cmp.Diff(want, lines(err)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func lines(err error) []string {
 	if err == nil {
 		return nil
@@ -195,6 +217,15 @@ func TestRead(t *testing.T) {
 	tenant := cfg.GetTenants()[0]
 	if tenant.GetName() != "default" || tenant.GetTimeout().AsDuration() != 30*time.Second {
 		t.Errorf("tenant of the environment: %v", tenant)
+	}
+
+	// A server URL that is c1proxy itself is refused.
+	t.Setenv("CONDUCTORONE_SERVER_URL", "https://acme.conductor.one")
+	write(t, file, "listen: {address: acme.conductor.one:443}\naudit: {dir: /a}\n", 0o644)
+	_, err = config.Read(file)
+	want = []string{file + ":1:1: tenants[0].url: is the address that c1proxy itself listens on: write https:// and the tenant's host, for example https://acme.conductor.one"}
+	if diff := cmp.Diff(want, lines(err)); diff != "" {
+		t.Error(diff)
 	}
 
 	// A tenant in the file wins.

@@ -39,11 +39,14 @@ func shape(message protoreflect.MessageDescriptor) string {
 // and reports what cannot be decoded. What is wrong is left out of cfg, but
 // list items keep their indexes.
 func (r *report) decode(root *yaml.Node, cfg *configv1.Config) {
+	if what := unread(root); what != "" {
+		r.add("", "%s", what)
+	}
 	r.message("", root, cfg.ProtoReflect())
 	r.decoded = len(r.findings)
 }
 
-// message decodes a mapping.
+// message decodes a mapping into a message: each key once, in any order.
 func (r *report) message(path string, node *yaml.Node, message protoreflect.Message) {
 	descriptor := message.Descriptor()
 	if node.Kind != yaml.MappingNode {
@@ -76,7 +79,7 @@ func (r *report) field(path string, key *yaml.Node, message protoreflect.Message
 		r.addAt(markOf(key), path, path+".?", "a key must be a plain word, found %s", kind(key))
 		return nil
 	case unread(key) != "":
-		r.addAt(markOf(key), path, path+".?", "%s", unread(key))
+		r.addAt(markOf(key), path, path, "%s", unread(key))
 		return nil
 	}
 	if field := message.Fields().ByName(protoreflect.Name(key.Value)); field != nil {
@@ -110,7 +113,8 @@ func unknown(path, key string, message protoreflect.MessageDescriptor) (blames, 
 	return path + ".?", "unknown key: " + shape(message)
 }
 
-// value decodes the value of one key into its field.
+// value decodes the value of one key into its field. A problem with the value
+// stands at the value, or at the key if the value is empty or takes many lines.
 func (r *report) value(path string, key, value *yaml.Node, message protoreflect.Message, field protoreflect.FieldDescriptor) {
 	r.at[path] = markOf(value)
 	if value.Kind != yaml.ScalarNode || value.Tag == "!!null" {
@@ -167,7 +171,7 @@ func (r *report) item(path string, node *yaml.Node, list protoreflect.List, fiel
 	list.Append(item)
 }
 
-// scalar decodes a single value.
+// scalar decodes a single value, or reports what was expected instead of it.
 func (r *report) scalar(path string, node *yaml.Node, field protoreflect.FieldDescriptor) (protoreflect.Value, bool) {
 	tag := node.Tag
 	if node.Kind != yaml.ScalarNode {
@@ -188,7 +192,9 @@ func (r *report) scalar(path string, node *yaml.Node, field protoreflect.FieldDe
 // holds the value. Zero means that the value is right.
 type mismatch struct{ want, hint string }
 
-// parseScalar reads a text with its YAML tag as a value of the field.
+// parseScalar reads a text with its YAML tag as a value of the field. A text
+// that YAML takes for a number or a bool must stand in quotes where a text is
+// wanted, because other tools that rewrite the file would change it (007 to 7).
 func parseScalar(text, tag string, field protoreflect.FieldDescriptor) (value protoreflect.Value, wrong mismatch) {
 	switch {
 	case isDuration(field):
@@ -266,11 +272,13 @@ func kind(node *yaml.Node) string {
 	return "a text"
 }
 
-// nested tells whether a field holds messages that are mappings in the file.
+// nested tells whether a field holds messages that are mappings in the file. A
+// duration is a message too, but a single value in the file.
 func nested(field protoreflect.FieldDescriptor) bool {
 	return field.Message() != nil && !isDuration(field)
 }
 
+// isDuration tells whether a field holds a duration, such as 1m30s.
 func isDuration(field protoreflect.FieldDescriptor) bool {
 	return field.Message() != nil && field.Message().FullName() == "google.protobuf.Duration"
 }

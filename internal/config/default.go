@@ -27,7 +27,8 @@ var tags = map[protoreflect.Kind]string{
 }
 
 // setDefaults fills in what is missing from a message and all below it. A
-// section that has defaults and is missing as a whole is added.
+// section that has defaults and is missing as a whole is added. Items of lists
+// get their defaults, but none is added.
 func setDefaults(message protoreflect.Message) {
 	fields := message.Descriptor().Fields()
 	for i := range fields.Len() {
@@ -62,6 +63,7 @@ func hasDefaults(message protoreflect.MessageDescriptor) bool {
 	return false
 }
 
+// defaultValue reads the default of a field that has one, as if it were written.
 func defaultValue(field protoreflect.FieldDescriptor) protoreflect.Value {
 	tag := tags[field.Kind()]
 	if tag == "" {

@@ -102,7 +102,7 @@ func parseYAML(data []byte) (root, second *yaml.Node, err error) {
 	return root.Content[0], second, err
 }
 
-// next returns the next document; nil at the end of the file.
+// next reads the next document; it is nil at the end of the file.
 func next(decoder *yaml.Decoder) (*yaml.Node, error) {
 	document := new(yaml.Node)
 	err := decoder.Decode(document)
@@ -129,6 +129,7 @@ var explanations = map[string]string{
 	"did not find expected ',' or ']'":                             `the list is not closed: a "," or "]" is missing`,
 	"did not find expected ',' or '}'":                             `the mapping is not closed: a "," or "}" is missing`,
 	"did not find expected '-' indicator":                          `expected another list item ("- ") in this column: check the indentation`,
+	"did not find expected node content":                           "a value is missing here: check the commas and brackets before this",
 	"did not find expected key":                                    "expected a key in this column: check the indentation, and the quotes before this",
 	"exceeded max depth of 10000":                                  "the file is nested too deeply",
 	"found a tab character where an indentation space is expected": "a tab in the indentation: use spaces",
@@ -140,10 +141,11 @@ var explanations = map[string]string{
 	"block sequence entries are not allowed in this context": `no list item can stand here: begin the list on a line of its own`,
 }
 
-// explain turns an error of the library into a place and words. The library
-// names the line at which the surrounding mapping or list begins when its
-// parser fails; the true one is the last line of the shortest beginning of the
-// file that fails in the same way.
+// explain turns an error of the library into a place, the first character of a
+// line, and words that hold nothing of the file. When its parser fails, the
+// library names the line at which the surrounding mapping or list begins; the
+// true one is the last line of the shortest beginning of the file that fails in
+// the same way.
 func explain(data []byte, err error) (mark, string) {
 	parts := yamlError.FindStringSubmatch(err.Error())
 	if parts == nil {

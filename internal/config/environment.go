@@ -8,7 +8,8 @@ import (
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 )
 
-// The environment variables of C1's own tools.
+// The environment variables of C1's own tools. The token and secret variables
+// are only looked at for being set: their values are read by ReadSecret.
 const (
 	envAccessToken  = "CONDUCTORONE_ACCESS_TOKEN"
 	envOIDCToken    = "CONDUCTORONE_OIDC_TOKEN"
@@ -71,7 +72,8 @@ func credentialOf(getenv func(string) string) (*configv1.Credential, error) {
 	return nil, nil
 }
 
-// urlOf is the url of the tenant, and the variable that it comes from.
+// urlOf is the url of the tenant, and the variable that it comes from. C1's
+// tools bear a missing scheme, capitals and a slash at the end; so does this.
 func urlOf(getenv func(string) string) (url, origin string, err error) {
 	server, domain := getenv(envServerURL), getenv(envTenantDomain)
 	if server != "" && !strings.Contains(server, "://") {

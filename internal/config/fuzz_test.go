@@ -131,14 +131,18 @@ func TestCanary(t *testing.T) {
 		"%s", " %s", " %s ", "\n%s\n", "'%s", "\"%s\": ", ": %s", ", %s, ", ": {%s}, ", ": [%s], ",
 		"{%s}", "[%s]", "*%s", "&%s ", "!%s ", "\\%s", "\t%s", "# %s\n\t",
 	}
+	const secret = "Sh0rtCanary"
+	word := func(c byte) bool { return c == '_' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
 	for _, text := range []string{documented, everything} {
-		for i := range text {
+		for i := 1; i < len(text); i++ {
+			if word(text[i-1]) == word(text[i]) && i%19 != 0 {
+				continue // between words, and now and then inside one
+			}
 			for _, form := range forms {
-				for _, secret := range []string{canary, "Sh0rtCanary"} {
-					paste := text[:i] + fmt.Sprintf(form, secret) + text[i:]
-					_, err := config.Parse("c1proxy.yaml", []byte(paste))
-					if err != nil && strings.Contains(err.Error(), secret) && !strings.Contains(err.Error(), secret+"acme.conductor.one") {
-						t.Fatalf("pasted as %q before %.20q: %v", form, text[i:], err)
+				_, err := config.Parse("c1proxy.yaml", []byte(text[:i]+fmt.Sprintf(form, secret)+text[i:]))
+				for _, line := range lines(err) {
+					if strings.Contains(line, secret) && !strings.Contains(line, "client_id: belongs to ") {
+						t.Fatalf("pasted as %q before %.20q: %s", form, text[i:], line)
 					}
 				}
 			}

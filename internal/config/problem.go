@@ -26,7 +26,7 @@ type Problem struct {
 type Error struct {
 	// File is the name of the file, as it was given.
 	File string
-	// Problems are sorted by position; there is at least one.
+	// Problems are sorted by position: at least one, at most 100.
 	Problems []Problem
 }
 
@@ -43,8 +43,7 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// maxProblems is how many problems one report holds; a file with more than
-// these is not one that somebody will read a list about.
+// maxProblems is how many problems one report holds: as many as people read.
 const maxProblems = 100
 
 // mark is a place in the file, from 1.

@@ -99,10 +99,13 @@ var syntaxProblems = []problemCase{
 	{"unknown alias", secretLine, "client_secret: *secret", []string{
 		"7:7: anchors and aliases are not read: write the value out",
 	}},
+	{"tag that is not closed", "name: payments", "name: !<x payments", []string{
+		"9:3: this is not YAML: check the quotes and the indentation from here on",
+	}},
 	{"alias", limitLine + "\n      caller: {rate: 10", "team: &l {rate: 50, per: 1s, burst: 100}\n      caller: *l\n    x: {rate: 10", []string{
 		"17:7: teams[0].limits.team: anchors and aliases are not read: write the value out",
 		"18:7: teams[0].limits.caller: anchors and aliases are not read: write the value out",
-		`19:5: teams[0]: unknown key "x": its keys are name, tenant, callers, allow, limits`,
+		`19:5: teams[0]: unknown key: its keys are name, tenant, callers, allow, limits`,
 	}},
 	{"anchor", limitLine, "team: &l {rate: 50, per: 1s, burst: 100}", []string{
 		"17:7: teams[0].limits.team: anchors and aliases are not read: write the value out",
@@ -115,6 +118,15 @@ var syntaxProblems = []problemCase{
 	}},
 	{"tag of a mapping", limitLine, "team: !limit {rate: 50, per: 1s, burst: 100}", []string{
 		"17:7: teams[0].limits.team: YAML tags are not read: write the value alone",
+	}},
+	{"tag of the file", listenLine, "--- !config\n" + listenLine, []string{
+		"1:5: YAML tags are not read: write the value alone",
+	}},
+	{"anchor of the file", listenLine, "--- &a\n" + listenLine, []string{
+		"1:5: anchors and aliases are not read: write the value out",
+	}},
+	{"anchor of a key", "    tenant: acme", "    &a tenant: acme", []string{
+		"10:5: teams[0]: anchors and aliases are not read: write the value out",
 	}},
 	{"key that is a list", "    tenant: acme", "    ? [a, b]\n    : acme\n    tenant: acme", []string{
 		"10:7: teams[0]: a key must be a plain word, found a list",
@@ -153,7 +165,7 @@ var keyProblems = []problemCase{
 		`5:5: tenants[0]: unknown key "client_id": it belongs in tenants[].credential`,
 	}},
 	{"unknown", listenLine, `listen: {address: "127.0.0.1:8080", qqqq: 1}`, []string{
-		`1:37: listen: unknown key "qqqq": its keys are address, tls, max_message_bytes, reflection`,
+		`1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection`,
 	}},
 	{"unknown and odd", listenLine, `listen: {address: "127.0.0.1:8080", "a b\n": 1}`, []string{
 		"1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection",
@@ -402,10 +414,10 @@ var tenantProblems = []problemCase{
 		"4:10: tenants[0].url: holds a user or a password: remove it, what c1proxy proves itself with stands in credential",
 	}},
 	{"itself", urlLine, "url: http://localhost:8080\n    allow_insecure: true\n", []string{
-		"4:10: tenants[0].url: is the address of c1proxy itself: write https:// and the tenant's host, for example https://acme.conductor.one",
+		"4:10: tenants[0].url: is the address that c1proxy itself listens on: write https:// and the tenant's host, for example https://acme.conductor.one",
 	}},
 	{"itself, the other door", urlLine, "url: http://127.0.0.1:9090\n    allow_insecure: true\n", []string{
-		"4:10: tenants[0].url: is the address of c1proxy itself: write https:// and the tenant's host, for example https://acme.conductor.one",
+		"4:10: tenants[0].url: is the address that c1proxy itself listens on: write https:// and the tenant's host, for example https://acme.conductor.one",
 	}},
 }
 
@@ -418,6 +430,9 @@ var credentialProblems = []problemCase{
 	}},
 	{"other host, although insecure", urlLine, "url: http://c1.test:8081\n    allow_insecure: true\n", []string{
 		"7:18: tenants[0].credential.client_id: belongs to acme.conductor.one, but the tenant's url names c1.test: write a client id of this tenant, or its url",
+	}},
+	{"other host, although loopback", urlLine, "url: http://127.0.0.1:8081\n    allow_insecure: true\n", []string{
+		"7:18: tenants[0].credential.client_id: belongs to acme.conductor.one, but the tenant's url names 127.0.0.1: write a client id of this tenant, or its url",
 	}},
 	{"no client id", idLine + "\n      ", "", []string{
 		"5:5: tenants[0].credential.client_id: is missing: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc",
@@ -473,8 +488,11 @@ var teamProblems = []problemCase{
 	{"unknown tenant", "tenant: acme", "tenant: acmee", []string{
 		`10:13: teams[0].tenant: no tenant is named "acmee": did you mean "acme"?`,
 	}},
+	{"tenant that could not be read", "  - name: acme", "  - nam: acme", []string{
+		`3:5: tenants[0]: unknown key "nam": did you mean "name"?`,
+	}},
 	{"unknown tenant, none near", "tenant: acme", "tenant: production", []string{
-		`10:13: teams[0].tenant: no tenant is named "production": add it to tenants, or name one that is there`,
+		`10:13: teams[0].tenant: no tenant is named "production": the tenants are acme`,
 	}},
 	{"team given twice", "    limits:\n", "  - {name: payments, tenant: acme}\n  - name: third\n    tenant: acme\n    limits:\n", []string{
 		`16:12: teams[1].name: "payments" is the name of teams[0] too: choose another`,
@@ -483,6 +501,9 @@ var teamProblems = []problemCase{
 		`14:15: teams[0].callers[1].name: "sync-bot" is the name of teams[0].callers[0] too: choose another`,
 	}},
 	{"key given twice", keysLine, keysLine + "\n      - name: other\n        " + keysLine, []string{
+		"15:29: teams[0].callers[1].api_keys[0].sha256: is the same key as teams[0].callers[0].api_keys[0]: make each caller a key of its own",
+	}},
+	{"key given twice, in other letters", keysLine, keysLine + "\n      - name: other\n        api_keys: [{sha256: " + strings.ToLower(hash) + "}]", []string{
 		"15:29: teams[0].callers[1].api_keys[0].sha256: is the same key as teams[0].callers[0].api_keys[0]: make each caller a key of its own",
 	}},
 	{"key itself", hash, "c1p_abcdefgh", []string{
@@ -510,6 +531,9 @@ var auditProblems = []problemCase{
 	{"key inside, by another way", auditLine, "audit: {dir: /a/b/, key_file: /a/../a/b/./key}", []string{
 		"19:31: audit.key_file: lies inside audit.dir: keep it elsewhere, so that whoever can change the log cannot sign it",
 	}},
+	{"key inside, with dots in its name", auditLine, "audit: {dir: /a/b, key_file: /a/b/..key}", []string{
+		"19:30: audit.key_file: lies inside audit.dir: keep it elsewhere, so that whoever can change the log cannot sign it",
+	}},
 	{"key is the directory", auditLine, "audit: {dir: /a/b, key_file: /a/b}", []string{
 		"19:30: audit.key_file: lies inside audit.dir: keep it elsewhere, so that whoever can change the log cannot sign it",
 	}},
@@ -526,9 +550,9 @@ var manyProblems = []problemCase{
 		`1:1: unknown key "listn": did you mean "listen"?`,
 		"2:19: listen.address: expected a text, found a number: write it in quotes",
 		"5:8: tenants[0].url: is plain http, which shows tokens to the network: write https:// (http is only for tests and the sandbox, with allow_insecure: true beside it)",
-		`6:46: tenants[0].credential.client_secret: unknown key: did you mean "file"?`,
+		`6:46: tenants[0].credential.client_secret: unknown key "fil": did you mean "file"?`,
 		`8:9: teams[0].name: use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,
-		`9:11: teams[0].tenant: no tenant is named "b": add it to tenants, or name one that is there`,
+		`9:11: teams[0].tenant: no tenant is named "b": the tenants are acme`,
 		"10:25: teams[0].limits.team.rate: must be from 1 to 1000000",
 		"11:1: audit.dir: is missing: write one, for example /var/lib/c1proxy/audit",
 	}},

@@ -15,7 +15,8 @@ import (
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 )
 
-// patterns says in words what the patterns of the schema ask for.
+// patterns says in words what the patterns of the schema ask for. Every pattern
+// of the schema is here.
 var patterns = map[string]string{
 	`^[a-z0-9][a-z0-9-]{0,62}$`: `use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,
 	`^[0-9a-fA-F]{64}$`:         `write the 64 hex digits that "proxy key new" prints: a key itself never stands in the configuration, and one that did is to be replaced`,
@@ -24,7 +25,8 @@ var patterns = map[string]string{
 	`^[!-*,-~]{1,255}$`:         `use printable ASCII without blanks and "+", at most 255`,
 }
 
-// validator holds the compiled annotations of the schema. It is made once.
+// validator holds the compiled annotations of the schema. It is made once; an
+// error means that the schema itself is wrong, which every test would show.
 var validator = sync.OnceValues(func() (protovalidate.Validator, error) {
 	return protovalidate.New(protovalidate.WithMessages(new(configv1.Config)), protovalidate.WithDisableLazy())
 })
@@ -80,8 +82,9 @@ func explainViolation(violation *protovalidate.Violation, written bool) string {
 	return violation.Proto.GetMessage()
 }
 
-// explainOneof takes the names out of "one of NAMES must be set" and "only one
-// of NAMES can be set".
+// explainOneof says what to do about a rule of alternatives. It takes the names
+// out of protovalidate's "one of NAMES must be set" and "only one of NAMES can
+// be set".
 func explainOneof(message string) string {
 	if names, found := strings.CutPrefix(message, "only one of "); found {
 		return "has more than one of " + strings.TrimSuffix(names, " can be set") + ": keep one"

@@ -60,7 +60,10 @@ func TestSecretIsHidden(t *testing.T) {
 	if got, err := json.Marshal(struct{ S config.Secret }{secret}); string(got) != want || err != nil {
 		t.Errorf("JSON: %s, %v", got, err)
 	}
-	for _, got := range []string{fmt.Sprint(secret), secret.String(), fmt.Sprintf("%#v", secret), secret.LogValue().String()} {
+	for _, got := range []string{
+		fmt.Sprint(secret), fmt.Sprintf("%#v", secret), fmt.Sprintf("%d", secret), fmt.Sprintf("%q", &secret),
+		secret.String(), secret.GoString(), secret.LogValue().String(),
+	} {
 		if got != "[redacted]" {
 			t.Errorf("got %s", got)
 		}

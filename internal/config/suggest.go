@@ -55,7 +55,8 @@ func keys(message protoreflect.MessageDescriptor) []string {
 }
 
 // homes are the places of the schema where a key is known, such as listen and
-// admin for address.
+// admin for address. path is where message stands, "" for the root, which is
+// not a place to name.
 func homes(key string, message protoreflect.MessageDescriptor, path string) []string {
 	var found []string
 	fields := message.Fields()

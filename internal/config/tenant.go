@@ -18,6 +18,7 @@ const (
 )
 
 // tenant checks one tenant's url and credential, and both against each other.
+// Nothing is said of a credential while the url's host is unknown.
 func (p *problems) tenant(path string, tenant *configv1.Tenant, cfg *configv1.Config) {
 	host, port, problem := tenantHost(tenant)
 	credential := tenant.GetCredential()
@@ -28,7 +29,8 @@ func (p *problems) tenant(path string, tenant *configv1.Tenant, cfg *configv1.Co
 		p.add(path+".url", "%s", problem)
 		return
 	case itself(host, port, cfg):
-		p.add(path+".url", "is the address of c1proxy itself: "+wantURL)
+		p.add(path+".url", "is the address that c1proxy itself listens on: "+wantURL)
+		return
 	}
 	if problem := clientProblem(credential, tenant.GetAllowInsecure(), host); problem != "" {
 		p.add(path+".credential.client_id", "%s", problem)
@@ -80,7 +82,8 @@ func portOf(u *url.URL) (uint16, string) {
 	return uint16(port), ""
 }
 
-// insecure says what only tests may do.
+// insecure says what a url has that only tests may have: each of these sends
+// tokens where nobody can tell that it is C1 who receives them.
 func insecure(u *url.URL, host string) string {
 	_, notIP := netip.ParseAddr(host)
 	switch {
@@ -117,6 +120,7 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
+// unspecified tells whether an address to listen on means every interface.
 func unspecified(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsUnspecified()
@@ -125,7 +129,8 @@ func unspecified(host string) bool {
 // clientID is <random-id>@<hostname>/<use-case>, C1's form of a client id.
 var clientID = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,128}@([^@/\s]{1,300})/[A-Za-z0-9._~-]{1,128}$`)
 
-// clientHost is the host of a client id, its port included; "" if it is none.
+// clientHost is the host of a client id, its port included; "" if the text has
+// not the form of one, and then it must not be shown.
 func clientHost(id string) string {
 	parts := clientID.FindStringSubmatch(id)
 	if parts == nil {
@@ -146,9 +151,9 @@ func splitHost(hostport string) (host, port string) {
 }
 
 // clientProblem says what is wrong with a credential's client id for a tenant
-// at host. The id's host must be the tenant's: a token is asked for where the
-// credential belongs, or not at all. Where insecure is allowed the ports may
-// differ, and at a loopback host, where a sandbox stands in for C1, the hosts.
+// at host. The id's host must be the tenant's, a sandbox's too: a token is asked
+// for where the credential belongs, or not at all. Only where insecure is
+// allowed may the id name a port, and that is not compared.
 func clientProblem(credential *configv1.Credential, insecure bool, host string) string {
 	id := credential.GetClientId()
 	switch {
@@ -165,7 +170,7 @@ func clientProblem(credential *configv1.Credential, insecure bool, host string) 
 		return "is not a client id: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc"
 	}
 	name, port := splitHost(of)
-	if strings.EqualFold(name, host) && (port == "" || insecure) || insecure && loopback(host) {
+	if strings.EqualFold(name, host) && (port == "" || insecure) {
 		return ""
 	}
 	return fmt.Sprintf("belongs to %s, but the tenant's url names %s: write a client id of this tenant, or its url", of, host)
