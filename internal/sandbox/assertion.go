@@ -18,7 +18,7 @@ const (
 	maxClockSkew = 30 * time.Second
 )
 
-// assertionClaims are those of a client assertion.
+// assertionClaims are those of a client assertion. Unknown ones are ignored.
 type assertionClaims struct {
 	jwt.Claims
 	Nonce string `json:"nonce"`
@@ -101,6 +101,7 @@ type replays struct {
 	next int                  // the size at which the expired are dropped
 }
 
+// newReplays returns an empty memory.
 func newReplays() *replays { return &replays{used: make(map[string]time.Time), next: 1024} }
 
 // first reports whether key has not been seen, and notes it.

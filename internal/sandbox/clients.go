@@ -37,6 +37,8 @@ type registry struct {
 	replays               *replays
 }
 
+// newRegistry makes a client of each kind, with the given credential for the
+// one that has a key, if there is one.
 func newRegistry(config Config, now func() time.Time) (*registry, error) {
 	r := &registry{host: config.Host, now: now, replays: newReplays()}
 	r.key = client{id: config.ClientID, secret: config.ClientSecret}
@@ -86,7 +88,7 @@ func newSecret() (string, error) {
 	return secretPrefix + base64.RawURLEncoding.EncodeToString(text), nil
 }
 
-// readSecret is the reverse. The error never holds the secret.
+// readSecret returns the key in a secret of C1's. The error never holds any of it.
 func readSecret(secret string) (ed25519.PrivateKey, error) {
 	text, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(secret, secretPrefix))
 	var key jose.JSONWebKey

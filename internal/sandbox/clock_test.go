@@ -86,7 +86,7 @@ func TestReplayMemory(t *testing.T) {
 		if got := send(first); !strings.Contains(got, "access_token") {
 			t.Fatalf("got %s", got)
 		}
-		for i := range 2500 {
+		for i := range 1100 {
 			if got := send(use(fmt.Sprint(i))); !strings.Contains(got, "access_token") {
 				t.Fatalf("%d: got %s", i, got)
 			}

@@ -50,6 +50,7 @@ func typed[Q, P proto.Message](serve func(Q) (P, error)) method {
 	}
 }
 
+// get answers with a connector as it is now; NOT_FOUND if there is none.
 func (w *world) get(q *appv1.ConnectorServiceGetRequest) (*appv1.ConnectorServiceGetResponse, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -60,6 +61,8 @@ func (w *world) get(q *appv1.ConnectorServiceGetRequest) (*appv1.ConnectorServic
 	return &appv1.ConnectorServiceGetResponse{ConnectorView: w.show(c)}, nil
 }
 
+// list answers with a page of an app's connectors, 25 unless page_size says
+// otherwise. A page_token is good for the app that it was given out for.
 func (w *world) list(q *appv1.ConnectorServiceListRequest) (*appv1.ConnectorServiceListResponse, error) {
 	size := int(q.GetPageSize())
 	if size < 0 || size > maxPageSize {

@@ -49,8 +49,9 @@ func decode(found match, r *http.Request, body []byte) (proto.Message, error) {
 	return request, nil
 }
 
-// readBody reads JSON. No body at all is the same as {}, since the document
-// requires none of its bodies.
+// readBody reads JSON into request. No body at all is the same as {}, since
+// the document requires none of its bodies. protojson refuses unknown fields,
+// duplicate ones, also in both spellings, and text that is not UTF-8.
 func readBody(route *route, request proto.Message, header http.Header, body []byte) error {
 	if len(body) == 0 {
 		return nil
@@ -125,7 +126,7 @@ func (r *route) binds(field protoreflect.FieldDescriptor) bool {
 	return false
 }
 
-// scalar reads a value as it stands in a path or a query.
+// scalar reads a value as it stands in a path or a query. Enums go by name.
 func scalar(field protoreflect.FieldDescriptor, text string) (protoreflect.Value, error) {
 	switch field.Kind() {
 	case protoreflect.StringKind:

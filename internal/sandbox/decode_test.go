@@ -128,11 +128,11 @@ func response(t *testing.T, text string) *dynamicpb.Message {
 // field, ends, and repeats what the request said.
 func TestShape(t *testing.T) {
 	h := start(t, sandbox.Config{Files: shelfFiles(t)})
-	got := h.call("GET", "/api/v1/shelves/a%2Fb?other_id=c", "")
+	got := h.call("GET", "/api/v1/shelves/a%2Fb+c?other_id=c", "")
 	got.want(t, 200, -1)
 	message := response(t, got.body)
 	fields := message.Descriptor().Fields()
-	if id := message.Get(fields.ByName("id")).String(); id != "a/b" {
+	if id := message.Get(fields.ByName("id")).String(); id != "a/b+c" {
 		t.Errorf("got id %q", id)
 	}
 	if id := message.Get(fields.ByName("other_id")).String(); id != "c" {
@@ -148,7 +148,7 @@ func TestShape(t *testing.T) {
 			t.Errorf("%s set: %v", field.Name(), book.Has(field))
 		}
 	}
-	if again := h.call("GET", "/api/v1/shelves/a%2Fb?other_id=c", ""); again.body != got.body {
+	if again := h.call("GET", "/api/v1/shelves/a%2Fb+c?other_id=c", ""); again.body != got.body {
 		t.Error("the same call got another answer")
 	}
 	if size := len(got.body); size > 64<<10 {

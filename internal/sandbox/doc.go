@@ -15,6 +15,26 @@
 //   - The faults. [Sandbox.Inject] scripts what goes wrong with which request,
 //     [Chaos] lets it go wrong by chance, from a seed, so that a run repeats.
 //
+// # Faults
+//
+// A fault befalls a request between its headers and its answer. Those that
+// replace the answer do not act unless they are made to by [Fault.AfterActing]:
+//
+//   - an answer: [Failing], [Unauthorized], [RateLimited], [RPCStatus],
+//     [OAuthError], [Redirect], [HTML], [Empty], [Nested], [Huge], [GzipBomb],
+//     [Echo], and [Answer] for anything else;
+//   - no answer: [Reset], [ResetUnread], [Disconnect].
+//
+// Those that damage the true answer act, as C1 would have:
+//
+//   - late: [Slow], [Held], [StalledBody], [Drip];
+//   - cut: [Truncated], [CutBody], [ShortLength];
+//   - strange: [UnknownField], [UnknownEnum], [UnknownAny], [NullElement],
+//     [DuplicateKey], and [ExpiresIn] at the token endpoint.
+//
+// What no net/http server can do, refusing a stream or going away below it, a
+// [Framer] does.
+//
 // # Where it differs from C1
 //
 // It differs on purpose where C1's own behaviour is not published: a request

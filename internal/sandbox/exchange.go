@@ -53,7 +53,8 @@ func (x *exchange) procedure() string {
 	return x.found.route.procedure
 }
 
-// serve reads, carries out and answers, each as the fault allows.
+// serve reads, carries out and answers, each as the fault allows. It panics
+// with http.ErrAbortHandler where there is to be no answer.
 func (x *exchange) serve() {
 	if x.fault.unread {
 		x.fault.send(x, answer{})
@@ -92,7 +93,8 @@ func bodyRefusal(err error) error {
 	return refused(code.Code_INVALID_ARGUMENT, "read body: %v", err)
 }
 
-// carryOut does what C1 would do, and is where requests act.
+// carryOut does what C1 would do, and is where requests act. Who calls is
+// asked before what is called, so that a stranger learns nothing of the paths.
 func (x *exchange) carryOut() answer {
 	if x.path == TokenPath {
 		return x.sandbox.exchangeToken(x.r, x.body)
@@ -124,6 +126,7 @@ func (s *Sandbox) call(route *route, request proto.Message) (proto.Message, erro
 	return shape(route.method.Output(), request), nil
 }
 
+// encode writes the answer of a method.
 func encode(route *route, response proto.Message) answer {
 	text, err := protojson.Marshal(response)
 	if err != nil {
@@ -144,7 +147,7 @@ func jsonAnswer(status int, value any) answer {
 	return answer{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: text}
 }
 
-// write sends a, its headers and then body, which may differ from a's own;
+// write sends a, its headers and then body, which may be less than a's own;
 // the length that is declared is always that of a's own body.
 func (x *exchange) write(a answer, body []byte) {
 	x.start(a, strconv.Itoa(len(a.body)))
@@ -166,6 +169,7 @@ func (x *exchange) start(a answer, length string) {
 // flush puts on the wire what has been written so far.
 func (x *exchange) flush() { _ = http.NewResponseController(x.w).Flush() }
 
+// update changes the exchange's entry in the record.
 func (x *exchange) update(change func(*Request)) { x.sandbox.record.update(x.entry, change) }
 
 // close logs the exchange, also when a fault ends it by a panic.

@@ -164,6 +164,9 @@ func TestResets(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 			seen := h.last()
+			if strings.Contains(seen.Fault, "after") {
+				t.Errorf("the fault is %q", seen.Fault)
+			}
 			if seen.Accepted != test.accepted || seen.Acted || seen.Status != 0 || (seen.BodySize == 2) != test.accepted || h.Acts(sandbox.ForceSync) != 0 {
 				t.Errorf("recorded %+v", seen)
 			}
@@ -294,6 +297,7 @@ func TestRules(t *testing.T) {
 		sandbox.Rule{Fault: sandbox.Fault{}, On: sandbox.GetConnector, Times: 1},
 		sandbox.Rule{Fault: sandbox.Failing(403), If: func(r *http.Request) bool { return r.Method == http.MethodGet }},
 		sandbox.Rule{Fault: sandbox.Failing(429), On: sandbox.TokenEndpoint, Times: 1},
+		sandbox.Rule{Fault: sandbox.Failing(409)},
 	)
 	var got []int
 	for range 4 {
@@ -303,11 +307,13 @@ func TestRules(t *testing.T) {
 		got = append(got, h.call("GET", connectorPath, "").status)
 	}
 	got = append(got, h.call("GET", "/nowhere", "").status)
-	token, _ := h.exchange(plainForm(h.Facts()), nil)
-	got = append(got, token.status)
+	for range 2 {
+		token, _ := h.exchange(plainForm(h.Facts()), nil)
+		got = append(got, token.status)
+	}
 	h.Heal()
 	got = append(got, h.call("GET", connectorPath, "").status)
-	if want := []int{503, 500, 500, 200, 200, 403, 403, 429, 200}; !slices.Equal(got, want) {
+	if want := []int{503, 500, 500, 409, 200, 403, 403, 429, 200, 200}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

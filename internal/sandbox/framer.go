@@ -108,6 +108,7 @@ func (f *Framer) Close() error {
 	return err
 }
 
+// accept serves connections until the listener closes.
 func (f *Framer) accept() {
 	for {
 		conn, err := f.listener.Accept()
@@ -136,6 +137,7 @@ type framedConn struct {
 	tokens  map[uint32]bool     // the requests to the token endpoint
 }
 
+// serve reads one connection until it ends, or a frame is not what HTTP/2 allows.
 func (f *Framer) serve(conn net.Conn) {
 	defer func() {
 		_ = conn.Close()
@@ -247,6 +249,7 @@ func (c *framedConn) closeWrite() error {
 	return io.EOF
 }
 
+// respond answers 200 with {}, or with a token.
 func (c *framedConn) respond(id uint32) error {
 	body := "{}"
 	if c.tokens[id] {

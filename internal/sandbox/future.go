@@ -64,6 +64,7 @@ func UnknownAny() Fault {
 	})
 }
 
+// isAny says whether a field holds google.protobuf.Any, one or many.
 func isAny(field protoreflect.FieldDescriptor) bool {
 	return field.Message() != nil && field.Message().FullName() == "google.protobuf.Any"
 }
@@ -161,6 +162,8 @@ func (v visitor) visitLists(message protoreflect.MessageDescriptor, object map[s
 	}
 }
 
+// visitField returns what a field of message type, or a scalar, becomes. A null
+// stays one.
 func (v visitor) visitField(field protoreflect.FieldDescriptor, value any) any {
 	switch value := value.(type) {
 	case []any:

@@ -76,6 +76,7 @@ type record struct {
 	acts      map[string]int // by procedure
 }
 
+// newRecord returns an empty record.
 func newRecord(limit int) *record {
 	return &record{limit: limit, arrived: make(chan struct{}), acts: make(map[string]int)}
 }
@@ -105,7 +106,8 @@ func (d *record) open(r *http.Request, procedure string) *Request {
 	return entry
 }
 
-// push appends, and drops the older half when there are twice too many.
+// push appends, and drops the older half when there are twice as many as are
+// to be kept, so that the cost of dropping is spread.
 func (d *record) push(list []*Request, entry *Request) []*Request {
 	if d.limit < 0 {
 		return nil
@@ -129,18 +131,21 @@ func (d *record) decide(entry *Request, accepted, acted bool) {
 	}
 }
 
+// update changes an entry. change must not block.
 func (d *record) update(entry *Request, change func(*Request)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	change(entry)
 }
 
+// read is an entry as it is now. Header and Body are shared.
 func (d *record) read(entry *Request) Request {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return *entry
 }
 
+// list copies the latest of the entries that of returns under the lock.
 func (d *record) list(of func() []*Request) []Request {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -181,6 +186,7 @@ func (s *Sandbox) Acts(procedure string) int {
 	return s.record.count(func() int { return s.record.acts[procedure] })
 }
 
+// count reads a counter under the lock.
 func (d *record) count(of func() int) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -77,6 +78,29 @@ func TestRecordIsBounded(t *testing.T) {
 			t.Error("something outlived Reset")
 		}
 	}
+}
+
+// TestRecordForgets holds that what the record no longer shows takes no memory.
+func TestRecordForgets(t *testing.T) {
+	s, err := sandbox.New(sandbox.Config{Remember: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		return memory.HeapAlloc
+	}
+	before := heap()
+	body := strings.Repeat(" ", 64<<10)
+	for range 400 {
+		serve(s, "POST", "/nowhere", "", "application/json", body)
+	}
+	if after := heap(); after > before+8<<20 {
+		t.Errorf("25 MiB of bodies later, the heap has grown by %d MiB", (after-before)>>20)
+	}
+	runtime.KeepAlive(s)
 }
 
 func TestAwaitHits(t *testing.T) {
@@ -169,6 +193,12 @@ func TestChaos(t *testing.T) {
 	}
 	if want := counts[200] + counts[0]; h.Acts(sandbox.ForceSync) != want || h.AcceptedHits() != 400-counts[401] {
 		t.Errorf("acted %d times, not %d", h.Acts(sandbox.ForceSync), want)
+	}
+	if err := h.SetChaos(sandbox.Chaos{Unauthorized: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := h.exchange(plainForm(h.Facts()), nil); got.status != 200 {
+		t.Errorf("the token endpoint answered %d", got.status)
 	}
 	if err := h.SetChaos(sandbox.Chaos{}); err != nil {
 		t.Fatal(err)

@@ -16,13 +16,16 @@ type refusal struct {
 	message string
 }
 
+// Error is the message, which the client gets to read.
 func (r *refusal) Error() string { return r.message }
 
+// refused returns a refusal with the code's usual status.
 func refused(code code.Code, format string, args ...any) *refusal {
 	return &refusal{code: code, message: fmt.Sprintf(format, args...)}
 }
 
-// refuse makes an answer of err: a google.rpc.Status in JSON.
+// refuse makes an answer of err: a google.rpc.Status in JSON. Any error but a
+// refusal is INTERNAL, and its text stays here.
 func refuse(err error) answer {
 	r := &refusal{code: code.Code_INTERNAL, message: "internal error"}
 	errors.As(err, &r)

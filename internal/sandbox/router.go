@@ -59,6 +59,7 @@ func newRouter(files *protoregistry.Files) (*router, error) {
 	return r, failed
 }
 
+// addFile adds every method of every service in a file. The first error ends it.
 func (r *router) addFile(file protoreflect.FileDescriptor) error {
 	for i := range file.Services().Len() {
 		methods := file.Services().Get(i).Methods()
@@ -71,6 +72,8 @@ func (r *router) addFile(file protoreflect.FileDescriptor) error {
 	return nil
 }
 
+// addMethod adds the bindings of a method, the additional ones too. A method
+// without google.api.http has none: it is not an operation of C1's.
 func (r *router) addMethod(method protoreflect.MethodDescriptor) error {
 	rule, ok := proto.GetExtension(method.Options(), annotations.E_Http).(*annotations.HttpRule)
 	if !ok || rule == nil {
@@ -86,6 +89,9 @@ func (r *router) addMethod(method protoreflect.MethodDescriptor) error {
 	return nil
 }
 
+// add adds one binding. What C1's document has no example of is refused rather
+// than half understood: a body of one field, wildcards, nested fields, a custom
+// verb behind a variable.
 func (r *router) add(method protoreflect.MethodDescriptor, procedure string, rule *annotations.HttpRule) error {
 	if rule.GetBody() != "" && rule.GetBody() != "*" {
 		return fmt.Errorf(`read body rule %q: only "" and "*" are known`, rule.GetBody())
@@ -192,6 +198,9 @@ func (r *router) match(verb, path string) match {
 	return match{allowed: allowed}
 }
 
+// find walks on from n. A literal that leads nowhere gives way to the
+// variable beside it; no node is visited twice. The route is nil if nothing
+// matches.
 func (n *node) find(segments, values []string) (*route, []string) {
 	if len(segments) == 0 {
 		return n.route, values
@@ -211,7 +220,8 @@ func (n *node) find(segments, values []string) (*route, []string) {
 	return n.variable.find(segments[1:], append(values, value))
 }
 
-// refuse answers a path that has no route.
+// refuse answers a path that has no route: 404, or 405 with Allow (RFC 9110,
+// section 15.5.6) where other verbs have one.
 func (m match) refuse(verb, path string) answer {
 	if len(m.allowed) == 0 {
 		return refuse(refused(code.Code_NOT_FOUND, "nothing is at %s", path))
@@ -222,4 +232,5 @@ func (m match) refuse(verb, path string) answer {
 	return a
 }
 
+// procedures is a sorted copy of the names.
 func (r *router) procedures() []string { return slices.Clone(r.names) }

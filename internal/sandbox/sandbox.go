@@ -89,6 +89,7 @@ func New(config Config) (*Sandbox, error) {
 	return s, nil
 }
 
+// withDefaults fills in what New documents.
 func withDefaults(config Config) Config {
 	if config.Host == "" {
 		config.Host = "localhost"

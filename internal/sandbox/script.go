@@ -16,7 +16,8 @@ type Rule struct {
 	// On is a procedure, TokenEndpoint, or empty for every call of the API,
 	// those that lead nowhere included.
 	On string
-	// If narrows On; nil means every one. It must not read the body.
+	// If narrows On; nil means every one. It must not read the body, and be
+	// quick: requests wait in line for it.
 	If func(*http.Request) bool
 	// After is how many requests the rule leaves alone first.
 	After int
@@ -90,6 +91,7 @@ type script struct {
 	chance *rand.Rand
 }
 
+// newScript returns a script without rules.
 func newScript(seed uint64, chaos Chaos) *script {
 	return &script{chaos: chaos, chance: rand.New(rand.NewPCG(seed, seed))}
 }
@@ -124,7 +126,8 @@ func (s *Sandbox) SetChaos(chaos Chaos) error {
 	return nil
 }
 
-// next is the fault for a request; benign if there is none.
+// next is the fault for a request; benign if there is none. A request that a
+// rule decides draws no number, so that rules do not disturb the chaos.
 func (s *script) next(r *http.Request, procedure string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,6 +160,7 @@ func (r *Rule) covers(request *http.Request, procedure string) bool {
 	return r.If == nil || r.If(request)
 }
 
+// orBenign is f, or benign for the zero Fault.
 func (f Fault) orBenign() Fault {
 	if f.name == "" {
 		return benign

@@ -48,6 +48,7 @@ func Start(address string, config Config) (*Server, error) {
 	return s, nil
 }
 
+// serve starts a Server on a listener, which is the caller's if it fails.
 func serve(listener net.Listener, config Config) (*Server, error) {
 	host, port, err := reachable(listener.Addr())
 	if err != nil {
@@ -78,6 +79,8 @@ func serve(listener net.Listener, config Config) (*Server, error) {
 	return s, nil
 }
 
+// newServer returns the HTTP server. Its requests know their connection, and
+// end with cancel.
 func (s *Server) newServer() *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)

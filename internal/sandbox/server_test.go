@@ -101,6 +101,51 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestCloseWaits holds that no request outlives Close.
+func TestCloseWaits(t *testing.T) {
+	h := start(t, sandbox.Config{})
+	busy, release := make(chan struct{}), make(chan struct{})
+	h.Inject(sandbox.Rule{If: func(*http.Request) bool {
+		close(busy)
+		<-release
+		return true
+	}})
+	go h.force()
+	<-busy
+	closed := make(chan error)
+	go func() { closed <- h.Close() }()
+	select {
+	case <-closed:
+		t.Error("Close did not wait")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(release)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCloseEndsHeld closes while a request is held whose body was not read to
+// its end, so that net/http does not notice that the connection has gone.
+func TestCloseEndsHeld(t *testing.T) {
+	h := start(t, sandbox.Config{})
+	h.Inject(sandbox.Rule{Fault: sandbox.Held(nil)})
+	done := make(chan reply)
+	go func() { done <- h.call("POST", connectorPath+"/force_sync", strings.Repeat(" ", 16<<20)) }()
+	if err := h.AwaitHits(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	for h.last().BodySize == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := <-done; got.err == nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // TestFacts pastes what a person would.
 func TestFacts(t *testing.T) {
 	h := start(t, sandbox.Config{Seed: 42})
@@ -163,4 +208,24 @@ func TestWithoutServer(t *testing.T) {
 			t.Errorf("%s: got %d", fault, response.StatusCode)
 		}
 	}
+}
+
+// TestGoneClient sees that nothing is answered, not even by net/http on its
+// own, when the client has gone while it was held.
+func TestGoneClient(t *testing.T) {
+	s, err := sandbox.New(sandbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Inject(sandbox.Rule{Fault: sandbox.Held(nil)})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := httptest.NewRecorder()
+	defer func() {
+		if got := recover(); got != http.ErrAbortHandler {
+			t.Errorf("it ended with %v, answered %d", got, w.Code)
+		}
+	}()
+	s.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", connectorPath, nil))
+	t.Error("it returned")
 }

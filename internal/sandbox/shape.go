@@ -25,6 +25,8 @@ func shape(descriptor protoreflect.MessageDescriptor, request proto.Message) pro
 	return response
 }
 
+// fill sets the fields of message, and for depth levels the messages in them.
+// Of a oneof it sets the first member; optional fields count as fields.
 func fill(message, request protoreflect.Message, depth int) {
 	fields := message.Descriptor().Fields()
 	for i := range fields.Len() {
@@ -43,6 +45,7 @@ func fill(message, request protoreflect.Message, depth int) {
 	}
 }
 
+// fillField sets one field, to one element if it is a list or a map.
 func fillField(message protoreflect.Message, field protoreflect.FieldDescriptor, request protoreflect.Message, depth int) {
 	switch {
 	case field.IsMap():
@@ -89,6 +92,7 @@ var samples = map[protoreflect.FullName]proto.Message{
 	"google.protobuf.Value":     structpb.NewStringValue("value"),
 }
 
+// sampleAny holds a type that every Go program with protobuf can resolve.
 func sampleAny() *anypb.Any {
 	sample, err := anypb.New(wrapperspb.String("any"))
 	if err != nil {
@@ -97,7 +101,8 @@ func sampleAny() *anypb.Any {
 	return sample
 }
 
-// plausible is a value for a field that is no message.
+// plausible is a value for a field that is no message: never the zero value,
+// which proto3 leaves out, save for an enum that has no other.
 func plausible(field protoreflect.FieldDescriptor, request protoreflect.Message) protoreflect.Value {
 	switch field.Kind() {
 	case protoreflect.BoolKind:
@@ -124,6 +129,8 @@ func plausible(field protoreflect.FieldDescriptor, request protoreflect.Message)
 	}
 }
 
+// plausibleText is what the request says in its field of the same name, or
+// else the field's own name.
 func plausibleText(field protoreflect.FieldDescriptor, request protoreflect.Message) string {
 	asked := request.Descriptor().Fields().ByName(field.Name())
 	if asked != nil && asked.Kind() == protoreflect.StringKind && !asked.IsList() && request.Has(asked) {

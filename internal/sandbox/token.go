@@ -29,10 +29,13 @@ type oauthError struct {
 	Description string `json:"error_description,omitempty"`
 }
 
+// invalidRequest refuses a request that is malformed.
 func invalidRequest(why string) *oauthError {
 	return &oauthError{http.StatusBadRequest, "invalid_request", why}
 }
 
+// invalidClient refuses a credential. 401 is one of the two statuses that
+// section 5.2 allows; which one C1 answers is not published.
 func invalidClient(why string) *oauthError {
 	return &oauthError{http.StatusUnauthorized, "invalid_client", why}
 }
@@ -46,7 +49,7 @@ func uncached(a answer) answer {
 	return a
 }
 
-// exchangeToken serves the token endpoint.
+// exchangeToken serves the token endpoint. It acts when it issues a token.
 func (s *Sandbox) exchangeToken(r *http.Request, body []byte) answer {
 	form, failed := readForm(r, body)
 	if failed == nil {
@@ -72,7 +75,8 @@ func (s *Sandbox) exchangeToken(r *http.Request, body []byte) answer {
 	return a
 }
 
-// readForm reads the parameters. C1 takes credentials in the body alone.
+// readForm reads the parameters, each at most once (RFC 6749, section 3.2).
+// C1 takes credentials in the body alone, and so does this.
 func readForm(r *http.Request, body []byte) (url.Values, *oauthError) {
 	if r.Method != http.MethodPost {
 		return nil, &oauthError{http.StatusMethodNotAllowed, "invalid_request", "the token endpoint serves POST"}
@@ -124,6 +128,8 @@ func (r *registry) authenticate(form url.Values) *oauthError {
 	return &oauthError{http.StatusBadRequest, "unsupported_grant_type", ""}
 }
 
+// authenticateCredentials checks a client's secret or its assertion: one of
+// them, not both (RFC 6749, section 2.3).
 func (r *registry) authenticateCredentials(c client, form url.Values) *oauthError {
 	secret, assertion := form.Get("client_secret"), form.Get("client_assertion")
 	switch {
@@ -161,6 +167,7 @@ func newTokens(lifetime time.Duration, now func() time.Time) *tokens {
 	return t
 }
 
+// issue returns a new token that nobody can guess, good for the lifetime.
 func (t *tokens) issue() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -178,13 +185,15 @@ func (t *tokens) issue() string {
 	return token
 }
 
+// revokeAll makes every token unknown.
 func (t *tokens) revokeAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.good)
 }
 
-// authorize checks the one Authorization header of a call.
+// authorize checks the one Authorization header of a call (RFC 6750, section
+// 2.1); it refuses with UNAUTHENTICATED.
 func (t *tokens) authorize(header http.Header) error {
 	values := header.Values("Authorization")
 	if len(values) != 1 {

@@ -267,7 +267,7 @@ func TestFormRefusals(t *testing.T) {
 		{"wrong secret", url.Values{"client_secret": {"wrong"}}, nil, 401, "invalid_client"},
 		{"no secret", url.Values{"client_secret": nil}, nil, 401, "invalid_client"},
 		{"other client's secret", url.Values{"client_id": {facts.ClientID}}, nil, 401, "invalid_client"},
-		{"secret and assertion", url.Values{"client_assertion": {"x"}}, nil, 400, "invalid_request"},
+		{"secret and assertion", url.Values{"client_assertion": {"x"}, "client_assertion_type": {assertionType}}, nil, 400, "invalid_request"},
 		{"assertion without type", url.Values{"client_secret": nil, "client_assertion": {"x"}}, nil, 400, "invalid_request"},
 		{"assertion without key", url.Values{"client_secret": nil, "client_assertion": {"x"}, "client_assertion_type": {assertionType}}, nil, 401, "invalid_client"},
 		{"federation without secret", url.Values{"client_id": {facts.FederationClientID}, "client_secret": nil}, nil, 401, "invalid_client"},

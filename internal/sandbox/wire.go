@@ -103,6 +103,8 @@ func Disconnect() Fault {
 	}}
 }
 
+// reset ends the request by force. Without a Server there is no connection to
+// reset, and net/http closes it.
 func (x *exchange) reset() {
 	if conn := connOf(x.r.Context()); conn != nil && x.r.ProtoMajor == 1 {
 		_ = conn.SetLinger(0)

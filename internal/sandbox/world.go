@@ -49,8 +49,8 @@ type SyncState string
 const (
 	Done          SyncState = "DONE"
 	Errored       SyncState = "ERRORED"
-	ErroredNoData SyncState = "ERRORED_NO_DATA"
-	Confirmed     SyncState = "CONFIRMED"
+	ErroredNoData SyncState = "ERRORED_NO_DATA" // the data of the sync before is gone
+	Confirmed     SyncState = "CONFIRMED"       // it was ErroredNoData
 )
 
 // A world is the apps with their connectors and syncs.
@@ -71,12 +71,15 @@ type connector struct {
 	started time.Time // when the last sync was asked for here; zero if never
 }
 
+// newWorld returns the world that the constants above describe.
 func newWorld(syncTime time.Duration, now func() time.Time) *world {
 	w := &world{now: now, syncTime: syncTime}
 	w.restore()
 	return w
 }
 
+// restore makes the world what it was in the beginning. The syncs of other
+// connectors than ConnectorID are those with ConfirmablePrefix alone.
 func (w *world) restore() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -165,7 +168,8 @@ func (w *world) connector(appID, id string) (*connector, error) {
 	return nil, refused(code.Code_NOT_FOUND, "connector %q not found in app %q", id, appID)
 }
 
-// sync is the state of a sync of c.
+// sync is the state of a sync of c, and whether there is one. The world's lock
+// must be held.
 func (c *connector) sync(id string) (SyncState, bool) {
 	if state, ok := c.syncs[id]; ok {
 		return state, true
@@ -176,7 +180,10 @@ func (c *connector) sync(id string) (SyncState, bool) {
 	return "", false
 }
 
-// confirm overrides the error of a sync and starts a new one.
+// confirm overrides the error of a sync and starts a new one. Look-up, check
+// and change happen under one lock: of many confirms of a sync one succeeds.
+// It refuses with NOT_FOUND, FAILED_PRECONDITION, and RESOURCE_EXHAUSTED once
+// maxConfirmed is reached.
 func (w *world) confirm(appID, connectorID, id string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -201,7 +208,8 @@ func (w *world) confirm(appID, connectorID, id string) error {
 	return nil
 }
 
-// force starts a sync.
+// force starts a sync, also while one runs: C1 queues them. A connector that
+// is disabled refuses with FAILED_PRECONDITION.
 func (w *world) force(appID, connectorID string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
