@@ -44,6 +44,8 @@ type Fault struct {
 	RetryAfter time.Duration
 	// Cause is for our own log, never for the caller. Nil is legal.
 	Cause error
+	// plain says that Connect adds no details.
+	plain bool
 }
 
 // New returns a Fault with a formatted message.
@@ -81,9 +83,12 @@ func (f *Fault) Unwrap() error { return f.Cause }
 // Connect returns f in the form that connect-go writes in each protocol: the
 // code, the message, a google.rpc.ErrorInfo and, where waiting helps, a
 // google.rpc.RetryInfo with a Retry-After header in seconds (RFC 9110,
-// section 10.2.3).
+// section 10.2.3). The faults of a caller's own context have no details.
 func (f *Fault) Connect() *connect.Error {
 	out := connect.NewError(f.Code, errors.New(f.Message))
+	if f.plain {
+		return out
+	}
 	attach(out, &errdetails.ErrorInfo{Reason: string(f.Reason), Domain: Domain, Metadata: maps.Clone(f.Metadata)})
 	if f.RetryAfter > 0 {
 		attach(out, &errdetails.RetryInfo{RetryDelay: durationpb.New(f.RetryAfter)})

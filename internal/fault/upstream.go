@@ -128,11 +128,11 @@ func Unusable(readOnly bool, status int, why string) *Fault {
 // deadline_exceeded either way.
 func FromExchange(readOnly, sent bool, err error) *Fault {
 	if errors.Is(err, context.DeadlineExceeded) {
-		f := Of(context.DeadlineExceeded).Because(err)
+		message := "C1 did not answer in time"
 		if sent && !readOnly {
-			f.Message = "C1 did not answer in time; the request may have acted: look at C1 before you repeat it"
+			message += "; the request may have acted: look at C1 before you repeat it"
 		}
-		return f
+		return New(connect.CodeDeadlineExceeded, DeadlineExceeded, "%s", message).Because(err)
 	}
 	if !sent {
 		return New(connect.CodeUnavailable, UpstreamUnreachable, "no connection to C1 could be had; nothing was sent").Because(err)

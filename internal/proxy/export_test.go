@@ -11,9 +11,6 @@ func StageNames() []string {
 	return names
 }
 
-// IsSelf is isSelf.
-var IsSelf = isSelf
-
 // StatedReason is statedReason.
 var StatedReason = statedReason
 

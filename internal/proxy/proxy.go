@@ -179,6 +179,10 @@ func (p *Proxy) Addr() net.Addr { return p.listener.Addr() }
 // AdminAddr is the address of the admin listener.
 func (p *Proxy) AdminAddr() net.Addr { return p.adminListener.Addr() }
 
+// Handler is the whole line of every procedure, for a server of the caller's
+// own. Serve must still run, or Close be called.
+func (p *Proxy) Handler() http.Handler { return p.server.Handler }
+
 // VerifierKey is the key by which the audit's signed heads are verified.
 func (p *Proxy) VerifierKey() string { return p.gateway.log.VerifierKey() }
 

@@ -31,29 +31,6 @@ func TestStageOrder(t *testing.T) {
 	}
 }
 
-func TestIsSelf(t *testing.T) {
-	tests := []struct {
-		url, listen string
-		want        bool
-	}{
-		{"https://acme.conductor.one", "127.0.0.1:8080", false},
-		{"http://127.0.0.1:8080", "127.0.0.1:8080", true},
-		{"http://localhost:8080", "127.0.0.1:8080", true},
-		{"http://[::1]:8080", ":8080", true},
-		{"http://127.0.0.1:8080", "0.0.0.0:8080", true},
-		{"http://127.0.0.1:8081", "0.0.0.0:8080", false},
-		{"https://proxy.example.com", "proxy.example.com:443", true},
-		{"http://proxy.example.com", "proxy.example.com:443", false},
-		{"http://127.0.0.1:0", "127.0.0.1:0", false},
-		{"https://acme.conductor.one", ":443", false},
-	}
-	for _, tt := range tests {
-		if got := proxy.IsSelf(tt.url, tt.listen); got != tt.want {
-			t.Errorf("%s behind %s: got %v", tt.url, tt.listen, got)
-		}
-	}
-}
-
 const checked = `
 tenants:
   - name: acme

@@ -51,15 +51,17 @@ func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*c
 	// early only if it set a deadline: one that just leaves needs no answer.
 	var a answer
 	detached := context.WithoutCancel(ctx)
-	if _, hurried := ctx.Deadline(); !hurried {
+	if deadline, hurried := ctx.Deadline(); !hurried {
 		a = b.conclude(ctx, c, intent, send(detached))
 	} else {
 		finished := make(chan answer, 1)
 		b.gateway.calls.Go(func() { finished <- b.conclude(ctx, c, intent, send(detached)) })
+		answerBy, cancel := context.WithDeadline(ctx, deadline.Add(-margin(time.Until(deadline))))
+		defer cancel()
 		select {
 		case a = <-finished:
-		case <-ctx.Done():
-			a = answer{fault: fault.Of(ctx.Err())}
+		case <-answerBy.Done():
+			a = answer{fault: fault.Of(answerBy.Err())}
 		}
 	}
 	if a.fault == nil && a.err == nil {
@@ -67,6 +69,11 @@ func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*c
 	}
 	return b.respond(c, codec, a)
 }
+
+// margin is how long before its deadline a caller is answered that C1 has not
+// answered yet: an answer in the very moment of the deadline would race with
+// the caller's own clock, and arrive as half of one.
+func margin(left time.Duration) time.Duration { return min(left/8, 50*time.Millisecond) }
 
 // An exchange sends a prepared call, once, and returns what became of it.
 type exchange func(context.Context) answer
