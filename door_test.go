@@ -28,9 +28,14 @@ import (
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpcreflect"
+	"google.golang.org/protobuf/proto"
 
 	appv1 "github.com/c1proxy/c1proxy/gen/c1/api/app/v1"
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/config"
+	"github.com/c1proxy/c1proxy/internal/dev/conformance/conformancev1"
+	"github.com/c1proxy/c1proxy/internal/proxy"
 	"github.com/c1proxy/c1proxy/internal/sandbox"
 )
 
@@ -418,6 +423,38 @@ func TestCallerGone(t *testing.T) {
 				t.Errorf("outcome %+v", last)
 			}
 		})
+	}
+}
+
+// A panic behind the intent costs one call: it is answered, on record as
+// indeterminate, and the process lives.
+func TestPanic(t *testing.T) {
+	service := conformancev1.File_connectrpc_conformance_v1_service_proto.Services().ByName("ConformanceService")
+	g := start(t, func(s *setup) {
+		s.local = []proxy.Local{{Method: service.Methods().ByName("Unary"), Handle: func(context.Context, connect.AnyRequest, proto.Message) (proto.Message, http.Header, http.Header, error) {
+			panic("canary")
+		}}}
+		s.yaml = func(text string) string {
+			return strings.ReplaceAll(text, `methods: ["c1.api.app.v1.ConnectorService/*"]`, `methods: ["c1.api.app.v1.ConnectorService/*", "connectrpc.conformance.v1.ConformanceService/Unary"]`)
+		}
+		s.check = func(*configv1.Config) []config.Problem { return nil }
+	})
+	for _, timeout := range []string{"", "5000"} {
+		r := g.post("connectrpc.conformance.v1.ConformanceService/Unary", g.keys["sync-bot"], "{}")
+		if timeout != "" {
+			r.Header.Set("Connect-Timeout-Ms", timeout)
+		}
+		status, header, body := do(t, g.httpClient(true), r)
+		if status != 500 || !strings.Contains(body, "internal") || strings.Contains(body, "canary") {
+			t.Errorf("got %d %s", status, body)
+		}
+		records := g.records(header.Get("X-Request-Id"))
+		if len(records) != 2 || records[1].Outcome != audit.OutcomeIndeterminate || records[1].Code != "internal" {
+			t.Errorf("records %+v", records)
+		}
+	}
+	if text := g.logs.String(); !strings.Contains(text, "a call panicked") || strings.Contains(text, "canary") {
+		t.Errorf("log: %s", text)
 	}
 }
 

@@ -41,8 +41,8 @@ type auditQueryCommand struct {
 	Team      string        `help:"Only this team's."`
 	Caller    string        `help:"Only this caller's."`
 	Method    string        `help:"Only this method: package.Service/Method, or an end of it."`
-	Kind      string        `help:"Only this kind: intent, outcome, denied or event."`
-	Outcome   string        `help:"Only this outcome: ok, failed, indeterminate or not_sent."`
+	Kind      string        `enum:",intent,outcome,denied,event" default:"" help:"Only this kind: intent, outcome, denied or event."`
+	Outcome   string        `enum:",ok,failed,indeterminate,not_sent" default:"" help:"Only this outcome: ok, failed, indeterminate or not_sent."`
 	Code      string        `help:"Only this code, such as ok or permission_denied."`
 	RequestID string        `name:"request-id" help:"Only this request's."`
 	JSON      bool          `name:"json" help:"JSON lines, on a terminal too."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 
@@ -64,7 +65,10 @@ type configCheckCommand struct {
 
 // Run reads the configuration as serve does. It opens no secret and no port.
 func (c configCheckCommand) Run(t *terminal) error {
-	_, err := readConfig(c.File)
+	if _, err := readConfig(c.File); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(t.out, "%s: ok\n", c.File)
 	return err
 }
 

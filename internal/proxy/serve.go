@@ -50,12 +50,11 @@ func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*c
 	// From here on the call no longer depends on its caller, who is answered
 	// early only if it set a deadline: one that just leaves needs no answer.
 	var a answer
-	detached := context.WithoutCancel(ctx)
 	if deadline, hurried := ctx.Deadline(); !hurried {
-		a = b.conclude(ctx, c, intent, send(detached))
+		a = b.deliver(ctx, c, intent, send)
 	} else {
 		finished := make(chan answer, 1)
-		b.gateway.calls.Go(func() { finished <- b.conclude(ctx, c, intent, send(detached)) })
+		b.gateway.calls.Go(func() { finished <- b.deliver(ctx, c, intent, send) })
 		answerBy, cancel := context.WithDeadline(ctx, deadline.Add(-margin(time.Until(deadline))))
 		defer cancel()
 		select {
@@ -101,6 +100,17 @@ func unsent(err error) exchange {
 	return func(context.Context) answer {
 		return answer{fault: fault.Of(err), outcome: audit.OutcomeNotSent}
 	}
+}
+
+// deliver sends the call and writes its outcome, whatever becomes of its
+// caller. A panic on the way is an outcome too, and nobody knows which.
+func (b *binding) deliver(caller context.Context, c *call, intent *audit.Record, send exchange) (a answer) {
+	defer func() {
+		if value := recover(); value != nil {
+			a = b.conclude(caller, c, intent, answer{fault: b.gateway.panicked(c), outcome: audit.OutcomeIndeterminate})
+		}
+	}()
+	return b.conclude(caller, c, intent, send(context.WithoutCancel(caller)))
 }
 
 // conclude writes the outcome. The caller's context only tells whether it is

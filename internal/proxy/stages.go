@@ -131,27 +131,27 @@ func record(b *binding, next http.Handler) http.Handler {
 	})
 }
 
-// recoverPanic answers a panic as an internal error. The stack goes to the
-// log, the panic's value does not: it could hold anything.
+// recoverPanic answers a panic as an internal error.
 func recoverPanic(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			value := recover()
-			if value == nil {
-				return
-			}
-			if value == http.ErrAbortHandler {
+			switch value := recover(); value {
+			case nil:
+			case http.ErrAbortHandler:
 				panic(value)
-			}
-			c := w.(*call)
-			b.gateway.logger.Error("a call panicked", "request_id", c.id, "procedure", b.route.Method(), "stack", string(debug.Stack()))
-			f := fault.New(connect.CodeInternal, fault.Internal, "c1proxy failed inside; its log has the cause under this request id")
-			if c.status == 0 {
-				b.refuse(c, r, f)
+			default:
+				b.refuse(w.(*call), r, b.gateway.panicked(w.(*call)))
 			}
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// panicked logs where a call panicked, and returns the fault to answer. The
+// panic's value is not logged: it could hold anything.
+func (g *gateway) panicked(c *call) *fault.Fault {
+	g.logger.Error("a call panicked", "request_id", c.id, "procedure", c.binding.route.Method(), "stack", string(debug.Stack()))
+	return fault.Of(errors.New("panic"))
 }
 
 // limitBody bounds what is read of a body. connect's own limit on messages
@@ -226,8 +226,10 @@ type callerKey struct{ team, caller string }
 // refuse records a refusal and then answers it, in the caller's protocol.
 func (b *binding) refuse(c *call, r *http.Request, f *fault.Fault) {
 	answer := b.deny(r.Context(), c, f)
-	// A failed write means that the caller has gone.
-	_ = b.errors.Write(c, r, answer)
+	if c.status == 0 {
+		// A failed write means that the caller has gone.
+		_ = b.errors.Write(c, r, answer)
+	}
 }
 
 // deny writes the final record of a call of which nothing was sent, and
