@@ -15,6 +15,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
+	"github.com/c1proxy/c1proxy/internal/telemetry"
 )
 
 // A stage wraps the next one for one procedure.
@@ -71,8 +72,10 @@ func identify(b *binding, next http.Handler) http.Handler {
 		}
 		header := w.Header()
 		header["X-Request-Id"] = []string{c.id}
-		header["Cache-Control"] = noStore
-		header["X-Content-Type-Options"] = noSniff
+		if c.door != telemetry.GRPC { // which no browser or cache understands
+			header["Cache-Control"] = noStore
+			header["X-Content-Type-Options"] = noSniff
+		}
 		next.ServeHTTP(c, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 	})
 }
