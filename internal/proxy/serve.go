@@ -53,20 +53,23 @@ func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*c
 	if deadline, hurried := ctx.Deadline(); !hurried {
 		a = b.deliver(ctx, c, intent, send)
 	} else {
-		finished := make(chan answer, 1)
-		b.gateway.calls.Go(func() { finished <- b.deliver(ctx, c, intent, send) })
-		answerBy, cancel := context.WithDeadline(ctx, deadline.Add(-margin(time.Until(deadline))))
+		caller, cancel := context.WithDeadline(ctx, deadline.Add(-margin(time.Until(deadline))))
 		defer cancel()
+		finished := make(chan answer, 1)
+		b.gateway.calls.Go(func() { finished <- b.deliver(caller, c, intent, send) })
 		select {
 		case a = <-finished:
-		case <-answerBy.Done():
-			a = answer{fault: fault.Of(answerBy.Err())}
+		case <-caller.Done():
+			a = answer{fault: fault.Of(caller.Err())}
 		}
 	}
+
+	var data []byte
 	if a.fault == nil && a.err == nil {
-		a.data, a.err = transcode.Encode(codec, a.message)
+		data, err = transcode.Encode(codec, a.message)
+		a.fault = fault.Of(err)
 	}
-	return b.respond(c, codec, a)
+	return b.respond(c, a, wire{codec: codec, data: data})
 }
 
 // margin is how long before its deadline a caller is answered that C1 has not
@@ -81,8 +84,6 @@ type exchange func(context.Context) answer
 type answer struct {
 	// message is the response; nil with a fault or an error.
 	message proto.Message
-	// data is the encoded response.
-	data []byte
 	// header and trailer go with a local destination's response.
 	header, trailer http.Header
 	// fault is what C1, or c1proxy on C1's behalf, answered instead.
@@ -138,7 +139,7 @@ func (b *binding) conclude(caller context.Context, c *call, intent *audit.Record
 }
 
 // respond turns an answer into what connect encodes.
-func (b *binding) respond(c *call, codec transcode.Codec, a answer) (*connect.Response[wire], error) {
+func (b *binding) respond(c *call, a answer, encoded wire) (*connect.Response[wire], error) {
 	if a.fault != nil {
 		c.fault = a.fault
 		return nil, a.fault.Connect()
@@ -146,7 +147,7 @@ func (b *binding) respond(c *call, codec transcode.Codec, a answer) (*connect.Re
 	if a.err != nil {
 		return nil, a.err
 	}
-	response := connect.NewResponse(&wire{codec: codec, data: a.data})
+	response := connect.NewResponse(&encoded)
 	if a.header != nil {
 		maps.Copy(response.Header(), a.header)
 	}

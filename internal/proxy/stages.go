@@ -93,13 +93,15 @@ func observe(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*call)
 		b.metrics.Begin()
+		defer func() {
+			code := c.answeredCode()
+			if c.fault != nil {
+				code = c.fault.Code
+				b.gateway.metrics.Fault(string(c.fault.Reason))
+			}
+			b.metrics.Answered(c.door, code, time.Since(c.begun))
+		}()
 		next.ServeHTTP(w, r)
-		code := c.answeredCode()
-		if c.fault != nil {
-			code = c.fault.Code
-			b.gateway.metrics.Fault(string(c.fault.Reason))
-		}
-		b.metrics.Answered(c.door, code, time.Since(c.begun))
 	})
 }
 
