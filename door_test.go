@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -470,6 +471,35 @@ func TestDeadlineIsAnswered(t *testing.T) {
 	status, _, body := do(t, g.httpClient(true), r)
 	if took := time.Since(begun); status != 504 || !strings.Contains(body, "deadline_exceeded") || took > 5*time.Second {
 		t.Errorf("got %d %s after %v", status, body, took)
+	}
+}
+
+// A refusal says which limit, and when to return, in the header and in the
+// details; every answer says what is left.
+func TestRateLimit(t *testing.T) {
+	g := start(t)
+	call := func() (int, http.Header, string) {
+		return do(t, g.httpClient(true), g.post("c1.api.app.v1.ConnectorService/List", g.keys["slow-bot"], `{"appId":"`+g.facts.AppID+`"}`))
+	}
+	status, header, body := call()
+	if got := header.Get("RateLimit"); status != 200 || got != `"caller";r=0;t=3600` {
+		t.Errorf("first: %d %s, RateLimit %s", status, body, got)
+	}
+	if got := header.Get("RateLimit-Policy"); got != `"caller";q=1;w=3600` {
+		t.Errorf("RateLimit-Policy: %s", got)
+	}
+	status, header, body = call()
+	seconds, err := strconv.Atoi(header.Get("Retry-After"))
+	if status != 429 || err != nil || seconds < 3590 || seconds > 3600 {
+		t.Errorf("second: %d %s, Retry-After %q", status, body, header.Get("Retry-After"))
+	}
+	for _, want := range []string{`"rule":"caller"`, "RATE_LIMITED", "retryDelay"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s in %s", want, body)
+		}
+	}
+	if records := g.records(header.Get("X-Request-Id")); len(records) != 1 || records[0].Rule != "caller" || records[0].Error != "RATE_LIMITED" {
+		t.Errorf("records %+v", records)
 	}
 }
 

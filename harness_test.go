@@ -130,8 +130,39 @@ func (g *gateway) finish() {
 	if _, err := audit.Verify(context.Background(), g.dir, g.proxy.VerifierKey()); err != nil {
 		g.t.Errorf("verify audit: %v", err)
 	}
+	g.checkSecrets()
 	if g.t.Failed() {
 		g.t.Logf("log:\n%.8000s", g.logs.String())
+	}
+}
+
+// checkSecrets looks for secrets in whatever the gateway has written.
+func (g *gateway) checkSecrets() {
+	secrets := map[string]string{"client secret": g.facts.ClientSecret}
+	for caller, key := range g.keys {
+		secrets["key of "+caller] = key
+	}
+	for _, request := range g.c1.Requests() {
+		if _, token, ok := strings.Cut(request.Header.Get("Authorization"), " "); ok {
+			secrets["access token"] = token
+		}
+	}
+	written := g.logs.String()
+	files, err := filepath.Glob(filepath.Join(g.dir, "*"))
+	if err != nil || len(files) == 0 {
+		g.t.Errorf("the audit has no files: %v", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			g.t.Error(err)
+		}
+		written += string(data)
+	}
+	for name, secret := range secrets {
+		if secret == "" || strings.Contains(written, secret) {
+			g.t.Errorf("the %s stands in the log or the audit", name)
+		}
 	}
 }
 
