@@ -26,7 +26,8 @@ func (l *Log) Close() error {
 	}
 }
 
-// finish does the work of Close.
+// finish does the work of Close. What fails is tried once more: a disk may
+// fail a single time.
 func (l *Log) finish() error {
 	defer func() {
 		l.writer.closeFiles()
@@ -37,10 +38,20 @@ func (l *Log) finish() error {
 	l.drain()
 	l.begin()
 	defer l.end()
-	if l.failure() != nil {
+	err := l.last()
+	if err != nil {
 		l.heal()
 		l.drain()
+		err = l.last()
 	}
+	if err != nil {
+		return fmt.Errorf("close audit log: %w: %w (%d final records are lost)", ErrUnavailable, err, l.Stats().Kept)
+	}
+	return nil
+}
+
+// last writes what is still to be told, and the last record, and signs.
+func (l *Log) last() error {
 	err := l.failure()
 	if err == nil {
 		err = l.tell()
@@ -51,10 +62,7 @@ func (l *Log) finish() error {
 	if err == nil {
 		err = l.signHead()
 	}
-	if err != nil {
-		return fmt.Errorf("close audit log: %w: %w (%d final records are lost)", ErrUnavailable, err, l.Stats().Kept)
-	}
-	return nil
+	return err
 }
 
 // failure is why the log fails now; nil if it does not.

@@ -48,11 +48,11 @@ func (e *entry) set(r *Record) {
 type batch struct {
 	entries []*entry
 	bytes   int
-	// done is closed when the batch is settled; err says how.
+	// done is closed when those who wait may go on; err says how.
 	done    chan struct{}
 	err     error
 	taken   bool // guarded by Log.mu: it is being written
-	settled bool // guarded by Log.mu
+	settled bool // guarded by Log.mu: err will not change
 	left    bool // guarded by Log.mu: some Append has given up on an entry
 }
 

@@ -6,46 +6,52 @@ import (
 	"time"
 )
 
-// fail refuses a batch (which may be nil), all that wait behind it, and every
-// append until heal succeeds.
-func (l *Log) fail(b *batch, err error) {
+// lose gives up on a batch that could not be written, and keeps of it what must
+// not be lost. Those who wait for it are released by the caller.
+func (l *Log) lose(b *batch, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.complain("the audit log cannot be written", err)
 	l.stats.Failures++
 	l.stats.Syncs = l.writer.syncs
-	l.gap.err = err
-	l.gap.begin(err)
-	err = fmt.Errorf("append record: %w: %w", ErrUnavailable, err)
-	if b != nil {
-		l.settle(b, err)
-	}
-	for _, b := range l.queue {
-		b.entries = slices.DeleteFunc(b.entries, func(e *entry) bool { return e.cancelled })
-		l.settle(b, err)
-	}
-	l.queue, l.queued = nil, 0
+	l.settle(b, fmt.Errorf("append record: %w: %w", ErrUnavailable, err))
 }
 
-// heal tries to write again: at once after the first failure, then less
-// and less often, since every append is refused meanwhile.
+// heal tries to write again after a failure. While it fails, every append is
+// refused, and it is called again: soon, then less and less often.
 func (l *Log) heal() {
 	l.begin()
 	err := l.resume()
 	l.end()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gap.err = err; err != nil {
-		l.complain("the audit log still cannot be written", err)
-		l.stats.Failures++
-		l.stats.Syncs = l.writer.syncs
+	if err != nil {
+		l.refuseAll(err)
 		l.retryAfter = min(max(2*l.retryAfter, minRetry), maxRetry)
 		l.retry.Reset(l.retryAfter)
 		return
 	}
-	l.retryAfter = 0
-	l.complain("the audit log can be written again", nil)
+	if l.gap.err != nil {
+		l.complain("the audit log can be written again", nil)
+	}
+	l.gap.err, l.retryAfter = nil, 0
 	poke(l.wake)
+}
+
+// refuseAll refuses all that waits, and every append until heal succeeds. l.mu
+// is held.
+func (l *Log) refuseAll(err error) {
+	l.complain("the audit log is unavailable", err)
+	l.stats.Failures++
+	l.stats.Syncs = l.writer.syncs
+	l.gap.err = err
+	err = fmt.Errorf("append record: %w: %w", ErrUnavailable, err)
+	for _, b := range l.queue {
+		b.entries = slices.DeleteFunc(b.entries, func(e *entry) bool { return e.cancelled })
+		l.settle(b, err)
+		close(b.done)
+	}
+	l.queue, l.queued = nil, 0
 }
 
 // resume gets a segment that can be written to, and writes to it what has

@@ -140,8 +140,8 @@ func (g *gap) told(before gap) {
 	}
 }
 
-// settle releases those who wait for a batch, and keeps what they must not
-// lose. l.mu is held.
+// settle says what became of a batch, and keeps of it what must not be lost.
+// Closing done, by the caller, releases those who wait. l.mu is held.
 func (l *Log) settle(b *batch, err error) {
 	if err != nil {
 		for _, e := range b.entries {
@@ -155,7 +155,6 @@ func (l *Log) settle(b *batch, err error) {
 		}
 	}
 	b.err, b.settled = err, true
-	close(b.done)
 }
 
 // failed gives up on an entry whose batch failed. l.mu is held.

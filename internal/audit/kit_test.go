@@ -41,7 +41,7 @@ func newKit(t *testing.T, change ...func(*audit.Config)) *kit {
 	k.open()
 	t.Cleanup(func() {
 		if k.log != nil {
-			_ = k.log.Close()
+			_ = k.log.Close() // a failed test; in a bubble it must end there
 		}
 	})
 	return k

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -79,11 +80,11 @@ func (p *replay) run(ctx context.Context) error {
 
 func (p *replay) all(ctx context.Context) error {
 	p.previous = -1
-	for _, s := range p.segments {
+	for i, s := range p.segments {
 		if s.first != p.tree.size {
 			return &CorruptError{File: segmentName(p.tree.size), Seq: p.tree.size, Reason: "the segment is missing"}
 		}
-		skipped, err := p.skip(ctx, s)
+		skipped, err := p.skip(ctx, i)
 		if err == nil && !skipped {
 			err = p.segment(ctx, s)
 		}
@@ -102,10 +103,15 @@ func (p *replay) all(ctx context.Context) error {
 	return nil
 }
 
-// skip takes a segment from its leaves, if that is allowed and they are there.
-func (p *replay) skip(ctx context.Context, s segment) (bool, error) {
+// skip takes a segment from its leaves, if that is allowed, they are there, and
+// the segment is as long as the next one says.
+func (p *replay) skip(ctx context.Context, i int) (bool, error) {
+	s := p.segments[i]
 	if s.newest() || s.end > p.from || s.end > p.headSize() {
 		return false, nil
+	}
+	if long, err := p.long(i); !long {
+		return false, err
 	}
 	leaves, err := openLeaves(s)
 	if err != nil {
@@ -129,6 +135,20 @@ func (p *replay) skip(ctx context.Context, s segment) (bool, error) {
 	}
 	p.previous, p.calls = -1, true
 	return true, nil
+}
+
+// long tells whether the file of a segment has the length that the next
+// segment's header says.
+func (p *replay) long(i int) (bool, error) {
+	h, err := readHeader(p.segments[i+1])
+	if err != nil {
+		return false, err
+	}
+	info, err := os.Stat(p.segments[i].path())
+	if err != nil {
+		return false, fmt.Errorf("read audit segment: %w", err)
+	}
+	return info.Size() == h.previousBytes || info.Size() > h.previousBytes && !h.sealed, nil
 }
 
 // segment reads the records of one segment.

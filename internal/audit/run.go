@@ -84,14 +84,17 @@ func (l *Log) write(b *batch) {
 		err = l.writer.commit(b.entries)
 	}
 	if err != nil {
-		l.fail(b, err)
+		// Heal first: if that succeeds, nobody but this batch is refused.
+		l.lose(b, err)
 		l.heal()
+		close(b.done)
 		return
 	}
 	l.mu.Lock()
 	l.note()
 	l.settle(b, nil)
 	l.mu.Unlock()
+	close(b.done)
 	poke(l.grown)
 	if l.writer.file.Size() >= l.cfg.SegmentBytes {
 		_ = l.roll() // it says so itself
@@ -147,7 +150,6 @@ func (l *Log) tick() {
 		err = l.tell()
 	}
 	if err != nil {
-		l.fail(nil, err)
 		l.heal()
 	}
 }
@@ -163,7 +165,6 @@ func (l *Log) roll() error {
 	l.complain("the audit log cannot begin a new segment", err)
 	l.mu.Unlock()
 	if l.writer.file == nil {
-		l.fail(nil, err)
 		l.heal()
 	}
 	return err

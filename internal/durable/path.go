@@ -84,7 +84,8 @@ func replace(path string, perm fs.FileMode, fill func(*os.File) error) (f *os.Fi
 // The name of path is on disk when it returns, also if the directory was
 // there: a process that crashed may have made it a moment ago.
 //
-// Syscalls, for each directory that is missing and for path itself: mkdir, open(parent), fsync(parent).
+// Syscalls, for each directory that is missing: mkdir, open(parent),
+// fsync(parent). If none is: open(parent), fsync(parent).
 func MkdirAll(path string, perm fs.FileMode) error {
 	path = filepath.Clean(path)
 	var missing []string
@@ -108,6 +109,9 @@ func MkdirAll(path string, perm fs.FileMode) error {
 		if err := syncDir(filepath.Dir(missing[i])); err != nil {
 			return fmt.Errorf("make directory %s: %w", path, err)
 		}
+	}
+	if len(missing) > 0 {
+		return nil
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("make directory %s: %w", path, err)

@@ -1,0 +1,327 @@
+package durable_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/c1proxy/c1proxy/internal/durable"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func content(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	must(t, err)
+	return string(data)
+}
+
+// noTemp checks that nothing but the files named is in dir.
+func noTemp(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	var got []string
+	for _, entry := range entries {
+		got = append(got, entry.Name())
+	}
+	if fmt.Sprint(got) != fmt.Sprint(names) {
+		t.Errorf("%s holds %v, want %v", dir, got, names)
+	}
+}
+
+func TestWriteFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	for _, data := range []string{"first", "", "third"} {
+		must(t, durable.WriteFile(path, []byte(data), 0o640))
+		if got := content(t, path); got != data {
+			t.Errorf("got %q, want %q", got, data)
+		}
+	}
+	if info, _ := os.Stat(path); info.Mode() != 0o640 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	noTemp(t, dir, "f")
+	// It cannot be renamed to the name of a directory: nothing must be left.
+	must(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
+	if err := durable.WriteFile(filepath.Join(dir, "d"), nil, 0o600); err == nil || !strings.HasPrefix(err.Error(), "write file "+dir+"/d: ") {
+		t.Errorf("over a directory: %v", err)
+	}
+	noTemp(t, dir, "d", "f")
+	if err := durable.WriteFile(filepath.Join(dir, "no", "f"), nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a directory: %v", err)
+	}
+	t.Chdir(dir)
+	must(t, durable.WriteFile("f", []byte("relative"), 0o600))
+	if got := content(t, path); got != "relative" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMkdirAll(t *testing.T) {
+	dir := t.TempDir()
+	deep := filepath.Join(dir, "a", "b", "c")
+	for range 2 {
+		must(t, durable.MkdirAll(deep, 0o700))
+		if info, err := os.Stat(deep); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%v, %v", info, err)
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "f"), nil, 0o600))
+	for _, path := range []string{filepath.Join(dir, "f"), filepath.Join(dir, "f", "g")} {
+		if err := durable.MkdirAll(path, 0o700); err == nil {
+			t.Errorf("%s was made", path)
+		}
+	}
+	t.Chdir(dir)
+	must(t, durable.MkdirAll("x/y", 0o700))
+	must(t, durable.MkdirAll(".", 0o700))
+}
+
+func TestRenameTruncateRemoveTemp(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	must(t, os.WriteFile(a, []byte("content"), 0o600))
+	must(t, durable.Rename(a, b))
+	must(t, durable.Truncate(b, 4))
+	if got := content(t, b); got != "cont" {
+		t.Errorf("got %q", got)
+	}
+	if durable.Rename(a, b) == nil || durable.Truncate(a, 0) == nil {
+		t.Error("no error for a file that is not there")
+	}
+	must(t, os.WriteFile(filepath.Join(dir, ".b.durable-77"), nil, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, ".hidden"), nil, 0o600))
+	must(t, durable.RemoveTemp(dir))
+	noTemp(t, dir, ".hidden", "b")
+}
+
+// divert makes an open file lead to a device: /dev/full refuses writes,
+// /dev/null takes them but no sync.
+func divert(t *testing.T, path, device string) {
+	t.Helper()
+	to, err := unix.Open(device, unix.O_RDWR, 0)
+	must(t, err)
+	defer unix.Close(to)
+	links, _ := filepath.Glob("/proc/self/fd/*")
+	for _, link := range links {
+		if target, _ := os.Readlink(link); target == path {
+			fd, _ := strconv.Atoi(filepath.Base(link))
+			must(t, unix.Dup3(to, fd, unix.O_CLOEXEC))
+			return
+		}
+	}
+	t.Fatalf("%s is not open", path)
+}
+
+func TestFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	must(t, os.WriteFile(path, []byte("an older file"), 0o600))
+	f, err := durable.Create(path, []byte("head\n"), 0o600)
+	must(t, err)
+	defer f.Close()
+	check := func(want string) {
+		t.Helper()
+		must(t, f.Check())
+		if got := content(t, path); got != want || f.Path() != path {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+	check("head\n")
+	must(t, f.Append([]byte("one\n")))
+	check("head\none\n")
+	must(t, f.Write([]byte("not synced")))
+	if f.Size() != 9 {
+		t.Errorf("size %d, want what is on disk", f.Size())
+	}
+	must(t, f.Rewind())
+	check("head\none\n")
+	must(t, f.Append([]byte("two\n")))
+	check("head\none\ntwo\n")
+	if _, err := durable.Create(filepath.Join(path, "below"), nil, 0o600); err == nil {
+		t.Error("created below a file")
+	}
+}
+
+// TestSyncFailure is sticky: the file is never synced nor written again.
+func TestSyncFailure(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	f, err := durable.Create(path, nil, 0o600)
+	must(t, err)
+	must(t, f.Append([]byte("on disk")))
+	divert(t, path, "/dev/null")
+	first := f.Append([]byte("lost"))
+	if !errors.Is(first, unix.EINVAL) || f.Size() != 7 {
+		t.Fatalf("append: %v, size %d", first, f.Size())
+	}
+	divert(t, "/dev/null", path) // now a sync would succeed, and lie
+	for name, err := range map[string]error{"append": f.Append(nil), "write": f.Write(nil), "sync": f.Sync(), "rewind": f.Rewind()} {
+		if !errors.Is(err, unix.EINVAL) {
+			t.Errorf("%s after a failed sync: %v", name, err)
+		}
+	}
+}
+
+// TestWriteFailure: nothing is glued to the fragment of a failed write.
+func TestWriteFailure(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	f, err := durable.Create(path, []byte("on disk"), 0o600)
+	must(t, err)
+	divert(t, path, "/dev/full")
+	if err := f.Append([]byte("lost")); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("append: %v", err)
+	}
+	if err := f.Rewind(); err == nil {
+		t.Error("a device was truncated")
+	}
+	divert(t, "/dev/full", path)
+	if err := f.Append([]byte("glued")); err == nil || !strings.Contains(err.Error(), "torn") {
+		t.Errorf("append before the rewind: %v", err)
+	}
+	must(t, f.Rewind())
+	must(t, f.Append([]byte(", and more")))
+	if got := content(t, path); got != "on disk, and more" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestCheckAndRestore(t *testing.T) {
+	for name, c := range map[string]struct {
+		touch   func(path string) error
+		is      error
+		restore bool // once the path is free
+	}{
+		"removed":   {func(path string) error { return os.Remove(path) }, durable.ErrMoved, true},
+		"renamed":   {func(path string) error { return os.Rename(path, path+"2") }, durable.ErrMoved, true},
+		"replaced":  {func(path string) error { return durable.WriteFile(path, []byte("other"), 0o600) }, durable.ErrMoved, true},
+		"truncated": {func(path string) error { return os.Truncate(path, 3) }, durable.ErrResized, false},
+		"extended":  {func(path string) error { return os.Truncate(path, 100) }, durable.ErrResized, true},
+	} {
+		path := filepath.Join(t.TempDir(), "f")
+		f, err := durable.Create(path, []byte("head"), 0o600)
+		must(t, err)
+		must(t, f.Append([]byte(" and tail")))
+		must(t, f.Check())
+		must(t, c.touch(path))
+		if err := f.Check(); !errors.Is(err, c.is) {
+			t.Errorf("%s: check: %v, want %v", name, err, c.is)
+		}
+		if _, err := os.Lstat(path); err == nil {
+			if err := f.Restore(0o600); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("%s: restored over a file: %v", name, err)
+			}
+			must(t, os.Remove(path))
+		}
+		switch err := f.Restore(0o600); {
+		case c.restore && (err != nil || content(t, path) != "head and tail"):
+			t.Errorf("%s: restore: %v", name, err)
+		case !c.restore && !errors.Is(err, durable.ErrResized):
+			t.Errorf("%s: restore: %v", name, err)
+		}
+		must(t, f.Close())
+	}
+}
+
+func TestLock(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := durable.LockDir(dir)
+	must(t, err)
+	_, err = durable.LockDir(dir)
+	if !errors.Is(err, durable.ErrLocked) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), fmt.Sprintf("(process %d)", os.Getpid())) {
+		t.Errorf("the second lock: %v", err)
+	}
+	must(t, lock.Check())
+	must(t, os.Remove(filepath.Join(dir, "lock")))
+	if err := lock.Check(); !errors.Is(err, durable.ErrMoved) {
+		t.Errorf("check of a lock that guards nothing: %v", err)
+	}
+	must(t, lock.Close())
+	lock, err = durable.LockDir(dir)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "lock"), []byte("garbage"), 0o600))
+	if _, err := durable.LockDir(dir); !errors.Is(err, durable.ErrLocked) {
+		t.Errorf("with garbage in the file: %v", err)
+	}
+	must(t, lock.Close())
+	if _, err := durable.LockDir(filepath.Join(dir, "no")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+}
+
+// TestSyscalls holds each operation to the syscalls that it claims, in their
+// order, as strace sees them.
+func TestSyscalls(t *testing.T) {
+	const all = "openat,fchmod,write,pwrite64,fsync,fdatasync,rename,renameat,ftruncate,mkdirat"
+	if dir := os.Getenv("DURABLE_TEST_DIR"); dir != "" {
+		operate(t, dir)
+		return
+	}
+	trace := filepath.Join(t.TempDir(), "trace")
+	dir := t.TempDir()
+	cmd := exec.Command("strace", "-f", "-qq", "-y", "-s", "16", "-o", trace, "-e", "trace="+all, os.Args[0], "-test.run=^TestSyscalls$")
+	cmd.Env = append(os.Environ(), "DURABLE_TEST_DIR="+dir, "GORACE=atexit_sleep_ms=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if strings.Contains(string(out), "--- FAIL") {
+			t.Fatalf("%s", out)
+		}
+		t.Skipf("strace cannot be used here: %v\n%s", err, out)
+	}
+	var got []string
+	for line := range strings.Lines(content(t, trace)) {
+		// Those on the test's directory, without thread, name and the reading of directories.
+		_, line, _ = strings.Cut(strings.TrimSpace(line), " ")
+		name, rest, found := strings.Cut(strings.TrimSpace(line), "(")
+		if !found || !strings.Contains(rest, dir) || strings.Contains(rest, "O_RDONLY") {
+			continue
+		}
+		if strings.HasSuffix(strings.SplitN(rest, ">", 2)[0], "<"+dir) {
+			name += "(dir)"
+		}
+		got = append(got, strings.TrimSuffix(strings.TrimSuffix(name, "at"), "64"))
+	}
+	want := []string{
+		"mkdir", "fsync(dir)", // MkdirAll
+		"fsync(dir)",                                               // MkdirAll again
+		"open", "fchmod", "write", "fsync", "rename", "fsync(dir)", // WriteFile
+		"open", "fchmod", "write", "fsync", "rename", "fsync(dir)", // Create
+		"pwrite", "fdatasync", // Append
+		"pwrite", "ftruncate", // Write, Rewind
+		"rename", "fsync(dir)", // Rename
+		"open", "ftruncate", "fsync", // Truncate
+	}
+	if !bytes.Equal([]byte(strings.Join(got, " ")), []byte(strings.Join(want, " "))) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// operate does each operation once.
+func operate(t *testing.T, dir string) {
+	path := filepath.Join(dir, "f")
+	must(t, durable.MkdirAll(filepath.Join(dir, "d"), 0o700))
+	must(t, durable.MkdirAll(filepath.Join(dir, "d"), 0o700))
+	must(t, durable.WriteFile(path, []byte("x"), 0o600))
+	f, err := durable.Create(path, []byte("x"), 0o600)
+	must(t, err)
+	must(t, f.Append([]byte("x")))
+	must(t, f.Write([]byte("x")))
+	must(t, f.Rewind())
+	must(t, durable.Rename(path, path+"2"))
+	must(t, durable.Truncate(path+"2", 1))
+	must(t, f.Close())
+}
