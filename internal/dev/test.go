@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// skipsInCI names the tests that CI may skip, by package and name, and why it
+// cannot run them. Every other skip fails a CI run: a test that never runs
+// there proves nothing.
+var skipsInCI = map[string]string{}
+
+type testVerb struct {
+	Packages []string `arg:"" optional:"" help:"Packages to test, all by default."`
+	Only     string   `name:"run" placeholder:"REGEXP" help:"Run only the tests that match."`
+	Short    bool     `help:"Let tests that take long skip themselves."`
+	NoRace   bool     `help:"Leave out the race detector, as is done where no C compiler is."`
+}
+
+// Run tests the packages, then the wire: a run of everything includes the
+// conformance suite, which counts as one test. The last line is the summary.
+func (v *testVerb) Run(ctx context.Context) error {
+	race, why := false, "--no-race"
+	if !v.NoRace {
+		race, why = raceDetector(ctx)
+	}
+	line := []string{"go", "test", "-json"}
+	if race {
+		line = append(line, "-race")
+	}
+	if v.Short {
+		line = append(line, "-short")
+	}
+	if v.Only != "" {
+		line = append(line, "-run="+v.Only)
+	}
+	if inCI() {
+		line = append(line, "-count=1", "-shuffle=on")
+	}
+	whole := v.Only == "" && len(v.Packages) == 0
+	if whole {
+		line = append(line, "./...")
+	}
+	sum, err := goTest(ctx, append(line, v.Packages...))
+	if err != nil {
+		return err
+	}
+
+	if !whole || v.Short {
+		fmt.Println("conformance suite: left out of a partial run")
+	} else if err := (&conformanceVerb{Race: race}).Run(ctx); err != nil {
+		fmt.Println(err)
+		sum.failed++
+	} else {
+		sum.passed++
+	}
+	if !race {
+		fmt.Printf("race detector: off (%s)\n", why)
+	}
+	return sum.close(os.Stdout, inCI())
+}
+
+// goTest runs one `go test -json` and tallies its events. Failing tests are no
+// error here: the tally knows them.
+func goTest(ctx context.Context, line []string) (*tally, error) {
+	cmd := command(ctx, line...)
+	cmd.Stderr = os.Stderr
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("run tests: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("run tests: %w", err)
+	}
+	sum := newTally()
+	if err := sum.read(events, os.Stdout); err != nil {
+		return nil, fmt.Errorf("run tests: %w", err)
+	}
+	err = cmd.Wait()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil && sum.failed == 0 {
+		return nil, fmt.Errorf("run tests: %w", err)
+	}
+	return sum, nil
+}
+
+// raceDetector tells whether this machine can build with -race, or why not.
+func raceDetector(ctx context.Context) (ok bool, why string) {
+	env, err := output(ctx, "go", "env", "CGO_ENABLED", "CC")
+	if err != nil {
+		return false, err.Error()
+	}
+	fields := strings.Fields(string(env))
+	if len(fields) < 2 || fields[0] != "1" {
+		return false, "cgo is disabled"
+	}
+	if _, err := exec.LookPath(fields[1]); errors.Is(err, exec.ErrNotFound) {
+		return false, "no C compiler"
+	}
+	return true, ""
+}
