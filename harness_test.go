@@ -41,7 +41,6 @@ type gateway struct {
 	keys     map[string]string
 	logs     *syncBuffer
 	stop     func() error
-	audited  bool // whether the log was verified at the end
 	insecure *tls.Config
 }
 

@@ -106,7 +106,7 @@ func LoadOrCreateKey(path, origin string) (*Key, error) {
 func parseKey(secret string) (*Key, error) {
 	signer, err := note.NewSigner(secret)
 	if err != nil {
-		return nil, errors.New("not a signer key PRIVATE+KEY+...")
+		return nil, errors.New("not a signer key, which begins with PRIVATE+KEY+")
 	}
 	// PRIVATE, KEY, the name, its hash and the key, whose base64 may have a plus.
 	data, err := base64.StdEncoding.DecodeString(strings.SplitN(secret, "+", 5)[4])

@@ -39,7 +39,7 @@ func TestSpend(t *testing.T) {
 		time.Sleep(tenth - 1)
 		spend("One nanosecond of impatience is too much.", 1,
 			ratelimit.Decision{Remaining: 0, RetryAfter: 1, ResetAfter: 19*tenth + 1})
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		spend("Exactly as patient as we were told to be.", 1,
 			ratelimit.Decision{Allowed: true, Remaining: 0, ResetAfter: 20 * tenth})
 		spend("A dear call waits for all that it costs, and what there is stays.", 15,
