@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
@@ -208,7 +209,7 @@ func TestFault(t *testing.T) {
 		Message:  "the team's limit of 1 calls per 1m0s is used up: wait 2 s, then go on more slowly",
 		Metadata: map[string]string{"rule": "team"}, RetryAfter: 1500 * time.Millisecond,
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(fault.Fault{})); diff != "" {
 		t.Errorf("fault (-want +got):\n%s", diff)
 	}
 }
