@@ -323,8 +323,12 @@ func TestSlowCallOutlivesBodyDeadline(t *testing.T) {
 		sync := confirmable(g)
 		t.Run(fmt.Sprint("http1=", http1), func(t *testing.T) {
 			t.Parallel()
-			if status, _, body := do(t, g.httpClient(http1), g.post(confirmMethod, g.keys["sync-bot"], g.confirmJSON(sync))); status != 200 {
+			status, header, body := do(t, g.httpClient(http1), g.post(confirmMethod, g.keys["sync-bot"], g.confirmJSON(sync)))
+			if status != 200 {
 				t.Errorf("got %d %s", status, body)
+			}
+			if records := g.records(header.Get("X-Request-Id")); len(records) != 2 || records[1].ClientGone {
+				t.Errorf("the caller was taken to be gone: %+v", records)
 			}
 		})
 	}

@@ -32,10 +32,7 @@ type call struct {
 	reason string
 	peer   string
 	door   telemetry.Door
-	// http1 says that the call came by HTTP/1, where the body's read deadline
-	// is the connection's and must be lifted once the body is in.
-	http1 bool
-	begun time.Time
+	begun  time.Time
 	// who is nil until the caller is authenticated.
 	who *principal.Principal
 	// rule is the policy's rule that let the call through.
@@ -82,16 +79,6 @@ func (c *call) Flush() {
 
 // Unwrap lets an http.ResponseController reach the connection.
 func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
-
-// bodyRead lifts the read deadline of an HTTP/1 connection once the body is
-// in. net/http goes on reading, to see the caller leave, and would take the
-// deadline for that. (HTTP/2 has a deadline for each stream's body.)
-func (c *call) bodyRead() {
-	if c.http1 {
-		// An error means that the connection is gone, which the answer will tell.
-		_ = http.NewResponseController(c.ResponseWriter).SetReadDeadline(time.Time{})
-	}
-}
 
 // record returns a record of the kind with all that is known of the call.
 func (c *call) record(kind audit.Kind) *audit.Record {

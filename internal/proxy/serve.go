@@ -19,8 +19,6 @@ import (
 // answered before the outcome is.
 func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*connect.Response[wire], error) {
 	c := callFrom(ctx)
-	c.bodyRead()
-
 	codec := request.Msg.codec
 	message, unknown, err := transcode.Decode(codec, request.Msg.data, b.route.Input)
 	if err != nil {

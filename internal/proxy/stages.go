@@ -63,7 +63,7 @@ var (
 func identify(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{ResponseWriter: w, binding: b, id: newID(), begun: time.Now(),
-			peer: r.RemoteAddr, door: doorOf(r), http1: r.ProtoMajor == 1}
+			peer: r.RemoteAddr, door: doorOf(r)}
 		if values := r.Header["X-Request-Id"]; len(values) > 0 {
 			c.clientID = values[0][:min(len(values[0]), maxClientID)]
 		}
