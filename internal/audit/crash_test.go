@@ -336,7 +336,8 @@ func TestDiskFull(t *testing.T) {
 	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"); err != nil {
 		t.Skipf("no small file system can be mounted here: %v", err)
 	}
-	defer func() { must(t, unix.Unmount(disk, 0)) }()
+	// Detached, because a process that another test is starting may hold it.
+	defer func() { must(t, unix.Unmount(disk, unix.MNT_DETACH)) }()
 	k := newKit(t, func(c *audit.Config) { c.Dir = filepath.Join(disk, "log") })
 	sent := k.mustAppend(intent("sent"))
 	ballast := filepath.Join(disk, "ballast")
