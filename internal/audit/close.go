@@ -35,13 +35,15 @@ func (l *Log) finish() error {
 		l.retry.Stop()
 	}()
 	l.signers.Wait()
-	l.drain()
+	for l.next() {
+	}
 	l.begin()
 	defer l.end()
 	err := l.last()
 	if err != nil {
 		l.heal()
-		l.drain()
+		for l.next() {
+		}
 		err = l.last()
 	}
 	if err != nil {
@@ -50,7 +52,9 @@ func (l *Log) finish() error {
 	return nil
 }
 
-// last writes what is still to be told, and the last record, and signs.
+// last writes what is still to be told, and the last record, and signs. It does
+// nothing if the log fails. Calling it again after an error is safe: then the
+// last record was not written.
 func (l *Log) last() error {
 	err := l.failure()
 	if err == nil {

@@ -50,6 +50,7 @@ type encoder struct {
 	cut []string
 }
 
+// texts appends those of the texts that are not empty.
 func (e *encoder) texts(r *Record, texts []text) {
 	for i := range texts {
 		t := &texts[i]
@@ -74,19 +75,23 @@ func (e *encoder) value(prefix, name, s string, limit int) {
 	e.b = append(e.b, '"')
 }
 
-// note adds a name to truncated, once.
+// note adds a name to truncated, once. The copy is made here, because cutting
+// is rare.
 func (e *encoder) note(name string) {
 	if !slices.Contains(e.cut, name) {
 		e.cut = append(slices.Clip(e.cut), name)
 	}
 }
 
+// number appends a member whose value is not 0. The key comes with its comma and
+// colon.
 func (e *encoder) number(key string, n int64) {
 	if n != 0 {
 		e.b = strconv.AppendInt(append(e.b, key...), n, 10)
 	}
 }
 
+// fields appends the path, in its order, up to maxFields values.
 func (e *encoder) fields(fields Fields) {
 	if len(fields) == 0 {
 		return
@@ -102,6 +107,8 @@ func (e *encoder) fields(fields Fields) {
 	e.b = append(e.b, '}')
 }
 
+// detail appends the detail in the order of its names, so that it has one
+// encoding, up to maxFields values.
 func (e *encoder) detail(detail map[string]string) {
 	if len(detail) == 0 {
 		return
@@ -128,6 +135,7 @@ func (e *encoder) pair(i int, prefix, name, value string) {
 	e.value(prefix, name, value, maxText)
 }
 
+// attempts appends up to maxAttempts statuses.
 func (e *encoder) attempts(attempts []int) {
 	if len(attempts) == 0 {
 		return
@@ -146,6 +154,8 @@ func (e *encoder) attempts(attempts []int) {
 	e.b = append(e.b, ']')
 }
 
+// truncated appends the names of what was cut, by the caller or just now. It
+// must come last. The names need no escape: see isName.
 func (e *encoder) truncated() {
 	for i, name := range e.cut {
 		if i == 0 {
@@ -160,7 +170,7 @@ func (e *encoder) truncated() {
 	}
 }
 
-// appendQuoted appends s as a JSON string.
+// appendQuoted appends s as a JSON string, of any length.
 func appendQuoted(b []byte, s string) []byte {
 	return append(appendEscaped(append(b, '"'), s), '"')
 }
@@ -200,7 +210,8 @@ func appendEscaped(b []byte, s string) []byte {
 	return append(b, s[start:]...)
 }
 
-// appendControl appends the escape of an ASCII character that needs one.
+// appendControl appends the escape of an ASCII character that needs one, the
+// short form if there is one.
 func appendControl(b []byte, c byte) []byte {
 	switch c {
 	case '"', '\\':

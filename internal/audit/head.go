@@ -25,7 +25,7 @@ type head struct {
 	root   tlog.Hash
 }
 
-// sign returns the checkpoint.
+// sign returns the checkpoint. The signer's name must be the origin.
 func (h head) sign(signer note.Signer) ([]byte, error) {
 	text := fmt.Sprintf("%s\n%d\n%s\n", h.origin, h.size, h.root)
 	return note.Sign(&note.Note{Text: text}, signer)

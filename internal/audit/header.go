@@ -35,6 +35,7 @@ const (
 	stateAbandoned = "abandoned"
 )
 
+// detail encodes the header, which header of a cursor decodes.
 func (h header) detail() map[string]string {
 	detail := map[string]string{
 		"version":         layout,
@@ -67,7 +68,9 @@ func readHeader(s segment) (h header, err error) {
 	return c.header(&r)
 }
 
-// header takes the header from the record that was just read.
+// header takes the header from the record that was just read, which must be
+// the first of its segment. The error is a *CorruptError. Whether what the
+// header says is true is for a replay to find.
 func (c *cursor) header(r *Record) (h header, err error) {
 	bad := func(reason string, args ...any) error {
 		err := c.corrupt(fmt.Sprintf(reason, args...))

@@ -38,8 +38,8 @@ func (l *Log) heal() {
 	poke(l.wake)
 }
 
-// refuseAll refuses all that waits, and every append until heal succeeds. l.mu
-// is held.
+// refuseAll refuses all that waits, and every append until heal succeeds. What
+// must not be lost is kept. l.mu is held.
 func (l *Log) refuseAll(err error) {
 	l.complain("the audit log is unavailable", err)
 	l.stats.Failures++
@@ -55,7 +55,8 @@ func (l *Log) refuseAll(err error) {
 }
 
 // resume gets a segment that can be written to, and writes to it what has
-// happened and the first of what was kept.
+// happened and the first of what was kept. That it could be written is the
+// proof that the disk works again. Any of its steps may be repeated.
 func (l *Log) resume() error {
 	w := l.writer
 	if err := w.relock(); err != nil {
@@ -72,7 +73,7 @@ func (l *Log) resume() error {
 	return l.tell()
 }
 
-// newSegment opens a new segment.
+// newSegment opens a new segment, whose header is the first record in it.
 func (l *Log) newSegment() error {
 	if err := l.writer.roll(); err != nil {
 		return err
@@ -85,7 +86,8 @@ func (l *Log) newSegment() error {
 	return nil
 }
 
-// tell writes the events that are pending, and of the kept records the first.
+// tell writes the events that are pending, and the first of the kept records.
+// What could not be told is told the next time, with what came since.
 func (l *Log) tell() error {
 	l.mu.Lock()
 	before := l.gap

@@ -63,7 +63,8 @@ func notSent(intent *Record, err error) *entry {
 	return newEntry(r)
 }
 
-// unsent says of an intent what its caller is told.
+// unsent says of an intent what its caller is told. The codes and errors are
+// those that the gateway answers with.
 func unsent(intent *Record, err error) *Record {
 	r := intent.identity()
 	r.ID, r.Time, r.Outcome = rand.Text(), time.Now().UTC(), OutcomeNotSent
@@ -102,7 +103,8 @@ func (l *Log) refuse(e *entry, err error) {
 	}
 }
 
-// count counts an append that fails with err. l.mu is held.
+// count counts an append that fails with err. Those whose own caller gave up are
+// no gap. l.mu is held.
 func (l *Log) count(err error) {
 	l.stats.Refused++
 	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOverloaded) {
@@ -111,7 +113,7 @@ func (l *Log) count(err error) {
 	}
 }
 
-// begin notes the first cause of a gap.
+// begin notes the time and cause of the first refusal. Later ones only count.
 func (g *gap) begin(err error) {
 	if g.since.IsZero() {
 		g.since, g.cause = time.Now(), err.Error()
@@ -131,7 +133,8 @@ func (g *gap) event() *entry {
 	}))
 }
 
-// told takes off what an event has told of.
+// told takes off what an event has told of, which before was a copy of. More
+// may have come since.
 func (g *gap) told(before gap) {
 	g.refused -= before.refused
 	g.lost -= before.lost
@@ -157,7 +160,9 @@ func (l *Log) settle(b *batch, err error) {
 	b.err, b.settled = err, true
 }
 
-// failed gives up on an entry whose batch failed. l.mu is held.
+// failed gives up on an entry whose batch failed. It is one that somebody waits
+// for (record), that Append has given up on while it was being written (owed),
+// or that nobody waits for. l.mu is held.
 func (l *Log) failed(e *entry, err error) {
 	switch {
 	case e.owed != nil:

@@ -102,7 +102,8 @@ func LoadOrCreateKey(path, origin string) (*Key, error) {
 	return key, nil
 }
 
-// parseKey reads a signer key of sumdb/note. No error quotes the secret.
+// parseKey reads a signer key of sumdb/note, and derives from it the verifier
+// key, which the file does not hold. No error quotes the secret.
 func parseKey(secret string) (*Key, error) {
 	signer, err := note.NewSigner(secret)
 	if err != nil {

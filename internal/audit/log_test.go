@@ -192,6 +192,34 @@ func TestRotateUnderLoad(t *testing.T) {
 	k.check()
 }
 
+// TestSealUnderLoad: however much there is to write, a seal has its turn, and so
+// do the other duties of the goroutine that writes.
+func TestSealUnderLoad(t *testing.T) {
+	k := newKit(t, func(c *audit.Config) { c.MaxWait, c.SegmentBytes = 2*time.Second, 0 })
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for n := 0; n < 2000 && ctx.Err() == nil; n++ {
+				if err := k.log.Append(context.Background(), &audit.Record{Kind: audit.KindDenied}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 5 {
+		if err := k.log.Seal(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := k.log.Stats().Records; n > 5000 {
+		t.Errorf("the seals had to wait for %d records", n)
+	}
+	cancel()
+	wg.Wait()
+	k.check()
+}
+
 // TestHead: the head follows the log within a second, without anyone's asking,
 // and is not rewritten while nothing happens.
 func TestHead(t *testing.T) {

@@ -57,7 +57,8 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	return l, nil
 }
 
-// open does all of Open for a directory that is locked.
+// open does all of Open for a directory that is locked, but for starting the
+// goroutines. It changes nothing before the log has proved to be whole.
 func open(ctx context.Context, cfg Config, lock *durable.Lock) (*Log, error) {
 	key, err := openKey(cfg)
 	if err != nil {
@@ -82,7 +83,9 @@ func open(ctx context.Context, cfg Config, lock *durable.Lock) (*Log, error) {
 	return l, nil
 }
 
-// openKey loads the key, or makes one for a log that is yet to begin.
+// openKey loads the key, or makes one for a log that is yet to begin. A second
+// key for a log that has records would let anyone who removes the first one
+// sign what he likes.
 func openKey(cfg Config) (*Key, error) {
 	if err := checkKeyPlace(cfg.KeyFile, cfg.Dir); err != nil {
 		return nil, err
@@ -101,7 +104,8 @@ func openKey(cfg Config) (*Key, error) {
 
 // replayDir replays the log in dir. It reads the records from the oldest open
 // intent on; what lies before is taken from its leaves, if they agree with the
-// signed head.
+// signed head. Old records are thus not proved to be what their leaves say:
+// that is for Verify, and would take minutes here.
 func replayDir(ctx context.Context, dir string, key *Key) (*replay, error) {
 	verifier, err := note.NewVerifier(key.VerifierKey())
 	if err != nil {
@@ -169,7 +173,8 @@ func repair(dir string, p *replay) ([]*Record, error) {
 	return events, nil
 }
 
-// saveTorn copies a segment from offset on to "<number>.torn-<n>".
+// saveTorn copies a segment from offset on to "<number>.torn-<n>", and returns
+// the event that tells of it. A crash before the cut leaves a copy too many.
 func saveTorn(s segment, offset int64) (*Record, error) {
 	f, err := os.Open(s.path())
 	if err != nil {
@@ -191,7 +196,9 @@ func saveTorn(s segment, offset int64) (*Record, error) {
 	}), nil
 }
 
-// rebuildLeaves writes the leaves of a segment anew from its records.
+// rebuildLeaves writes the leaves of a segment anew from its records, which the
+// replay has found to be right. It holds them in memory: 32 bytes for each
+// record of one segment.
 func rebuildLeaves(s segment) error {
 	c, err := openCursor(s)
 	if err != nil {
@@ -214,7 +221,8 @@ func rebuildLeaves(s segment) error {
 	return durable.WriteFile(s.leafPath(), leaves, fileMode)
 }
 
-// newWriter continues the log that was replayed.
+// newWriter continues the log that was replayed and repaired: its newest
+// segment ends with its last record.
 func newWriter(dir, origin string, lock *durable.Lock, p *replay) *writer {
 	w := &writer{dir: dir, origin: origin, lock: lock, tree: p.tree, open: map[string]uint64{}}
 	if n := len(p.segments); n > 0 {
@@ -226,6 +234,7 @@ func newWriter(dir, origin string, lock *durable.Lock, p *replay) *writer {
 	return w
 }
 
+// newLog returns a log whose goroutines do not run yet.
 func newLog(cfg Config, key *Key, w *writer) *Log {
 	l := &Log{
 		cfg: cfg, key: key, writer: w,
@@ -243,7 +252,9 @@ func newLog(cfg Config, key *Key, w *writer) *Log {
 	return l
 }
 
-// leftovers are the outcomes of the intents that were left without one.
+// leftovers are the outcomes of the intents that were left without one, in the
+// order of the intents. The process that wrote them died between an intent and
+// its outcome, so nobody knows whether the call was sent.
 func leftovers(p *replay) []*Record {
 	intents := slices.SortedFunc(maps.Values(p.open), func(a, b *Record) int { return int(int64(a.Seq) - int64(b.Seq)) })
 	outcomes := make([]*Record, 0, len(intents))
@@ -257,7 +268,8 @@ func leftovers(p *replay) []*Record {
 }
 
 // begun opens a segment, writes the first records to it and signs the head. It
-// runs before the log's goroutines do.
+// runs before the log's goroutines do, and is the proof that the log can be
+// written and signed at all.
 func (l *Log) begun(records []*Record) error {
 	if err := l.newSegment(); err != nil {
 		return err

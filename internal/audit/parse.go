@@ -30,10 +30,11 @@ func parse(line []byte, r *Record) error {
 // A parser consumes a line. Since parse compares in the end it may accept too
 // much, but nothing of unbounded size.
 type parser struct {
-	rest   []byte
-	failed bool
+	rest   []byte // what is not consumed yet
+	failed bool   // the line is no record
 }
 
+// record consumes a record. The order is that of appendBody.
 func (p *parser) record(r *Record) {
 	p.expect(`{"seq":`)
 	r.Seq = p.uint()
@@ -70,6 +71,7 @@ func (p *parser) record(r *Record) {
 	p.expect(`}`)
 }
 
+// texts consumes those of the texts that are there.
 func (p *parser) texts(r *Record, texts []text) {
 	for i := range texts {
 		if p.has(texts[i].key) {
@@ -78,7 +80,8 @@ func (p *parser) texts(r *Record, texts []text) {
 	}
 }
 
-// has consumes literal if it comes next.
+// has consumes literal if it comes next, and tells whether it did. After a
+// failure nothing comes next, so that every loop ends.
 func (p *parser) has(literal string) bool {
 	if p.failed || len(p.rest) < len(literal) || string(p.rest[:len(literal)]) != literal {
 		return false
@@ -87,13 +90,15 @@ func (p *parser) has(literal string) bool {
 	return true
 }
 
+// expect consumes literal, which must come next.
 func (p *parser) expect(literal string) {
 	if !p.has(literal) {
 		p.failed = true
 	}
 }
 
-// list calls item for each of the items up to end.
+// list calls item, which must consume one, for each of the items up to end.
+// There must be one at least: what is empty is left out of a record.
 func (p *parser) list(end byte, item func()) {
 	for !p.failed {
 		item()
@@ -113,7 +118,7 @@ func (p *parser) members(yield func(name, value string)) {
 	})
 }
 
-// text consumes a string.
+// text consumes a string. Most have no escape and need no second look.
 func (p *parser) text() string {
 	if !p.has(`"`) {
 		p.failed = true
@@ -129,7 +134,8 @@ func (p *parser) text() string {
 	return p.escaped()
 }
 
-// escaped consumes the rest of a string with an escape in it.
+// escaped consumes the rest of a string with an escape in it, after its first
+// quote.
 func (p *parser) escaped() (s string) {
 	for i := 0; i < len(p.rest); i++ {
 		switch p.rest[i] {
@@ -146,7 +152,8 @@ func (p *parser) escaped() (s string) {
 	return ""
 }
 
-// digits consumes what a number is made of.
+// digits consumes what a whole number is made of. What is no number, or not in
+// its shortest form, does not get past parse.
 func (p *parser) digits() string {
 	i := 0
 	for i < len(p.rest) && (p.rest[i] >= '0' && p.rest[i] <= '9' || p.rest[i] == '-') {
@@ -157,18 +164,21 @@ func (p *parser) digits() string {
 	return digits
 }
 
+// uint consumes a number from 0 to 1<<64 - 1.
 func (p *parser) uint() uint64 {
 	n, err := strconv.ParseUint(p.digits(), 10, 64)
 	p.failed = p.failed || err != nil
 	return n
 }
 
+// int consumes a number of 64 bits.
 func (p *parser) int() int64 {
 	n, err := strconv.ParseInt(p.digits(), 10, 64)
 	p.failed = p.failed || err != nil
 	return n
 }
 
+// time consumes a time as of RFC 3339.
 func (p *parser) time() time.Time {
 	t, err := time.Parse(time.RFC3339Nano, p.text())
 	p.failed = p.failed || err != nil

@@ -25,7 +25,7 @@ type Filter struct {
 	Event  string
 }
 
-// match tells whether r is wanted.
+// match tells whether r is wanted: whether every field that is set matches.
 func (f *Filter) match(r *Record) bool {
 	for _, pair := range [...][2]string{
 		{f.Caller, r.Caller}, {f.Team, r.Team}, {f.Tenant, r.Tenant}, {f.Code, r.Code}, {f.Error, r.Error},
@@ -84,7 +84,8 @@ func beganBefore(s segment, t time.Time) bool {
 	return err == nil && r.Time.Before(t)
 }
 
-// segment queries one segment.
+// segment queries one segment, up to where the next one begins: what follows
+// there is void.
 func (f *Filter) segment(ctx context.Context, s segment, yield func(Record) error) error {
 	c, err := openCursor(s)
 	if err != nil {

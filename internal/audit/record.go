@@ -161,7 +161,7 @@ func (f *Fields) UnmarshalJSON(data []byte) error {
 }
 
 // MarshalJSON writes the record as it stands in the log.
-func (r Record) MarshalJSON() ([]byte, error) { return appendRecord(nil, &r), nil }
+func (r Record) MarshalJSON() ([]byte, error) { return appendRecord(make([]byte, 0, 1024), &r), nil }
 
 // UnmarshalJSON reads a record with its keys in any order.
 func (r *Record) UnmarshalJSON(data []byte) error {

@@ -65,7 +65,8 @@ func (p *replay) headSize() uint64 {
 	return p.heads[len(p.heads)-1].size
 }
 
-// run replays all segments.
+// run replays all segments. The error is a *CorruptError for a log that is not
+// what was written, and names its first bad record.
 func (p *replay) run(ctx context.Context) error {
 	p.open = map[string]*Record{}
 	slices.SortFunc(p.heads, func(a, b head) int { return int(int64(a.size) - int64(b.size)) })
@@ -78,6 +79,7 @@ func (p *replay) run(ctx context.Context) error {
 	return err
 }
 
+// all is run, but for the choice among several things that are wrong.
 func (p *replay) all(ctx context.Context) error {
 	p.previous = -1
 	for i, s := range p.segments {
@@ -151,7 +153,8 @@ func (p *replay) long(i int) (bool, error) {
 	return info.Size() == h.previousBytes || info.Size() > h.previousBytes && !h.sealed, nil
 }
 
-// segment reads the records of one segment.
+// segment reads the records of one segment: up to where the next one begins,
+// or up to the end.
 func (p *replay) segment(ctx context.Context, s segment) error {
 	c, err := openCursor(s)
 	if err != nil {
@@ -198,7 +201,8 @@ func (p *replay) segment(ctx context.Context, s segment) error {
 	return p.end(c, leaves)
 }
 
-// end looks at what follows the last record of a segment.
+// end looks at what follows the last record of a segment. What it means is up
+// to the next segment's header.
 func (p *replay) end(c *cursor, leaves *leafReader) error {
 	rest, err := c.rest()
 	if err != nil {
@@ -242,7 +246,8 @@ func (p *replay) torn(c *cursor, leaves *leafReader, err error) error {
 	return nil
 }
 
-// record applies one record, which c has just read.
+// record applies one record, which c has just read: what it opens and closes,
+// and what it says of the log if it is a header.
 func (p *replay) record(c *cursor, r *Record) error {
 	if r.Seq == c.segment.first {
 		if err := p.header(c, r); err != nil {
@@ -318,7 +323,8 @@ func (p *replay) compare(c *cursor, leaves *leafReader, hash tlog.Hash) (right b
 	return written == hash, nil
 }
 
-// push adds a leaf and compares the tree with the heads of its size.
+// push adds a leaf, of a record in s, and compares the tree with the heads of
+// its size.
 func (p *replay) push(leaf tlog.Hash, s segment) error {
 	p.tree.push(leaf)
 	for _, h := range p.heads {
@@ -336,7 +342,7 @@ func (p *replay) push(leaf tlog.Hash, s segment) error {
 	return nil
 }
 
-// cancelled looks at the context now and then.
+// cancelled looks at the context at every 1024th record.
 func cancelled(ctx context.Context, n uint64) error {
 	if n%1024 != 0 {
 		return nil

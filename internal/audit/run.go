@@ -18,6 +18,9 @@ const (
 )
 
 // run is the goroutine of commits. It alone uses the writer.
+//
+// It takes one batch at a time, so that under load, where there is always
+// another one, its other duties come about too: select is fair.
 func (l *Log) run() {
 	defer close(l.stopped)
 	tick := time.NewTicker(tickEvery)
@@ -25,7 +28,9 @@ func (l *Log) run() {
 	for {
 		select {
 		case <-l.wake:
-			l.drain()
+			if l.next() {
+				poke(l.wake)
+			}
 		case <-tick.C:
 			l.tick()
 		case <-l.retry.C:
@@ -39,22 +44,22 @@ func (l *Log) run() {
 	}
 }
 
-// drain writes batch after batch until none waits.
-func (l *Log) drain() {
-	for {
-		// Let those who were just released come back with their next record, so
-		// that it shares the next sync.
-		runtime.Gosched()
-		b := l.take()
-		if b == nil {
-			return
-		}
-		l.write(b)
+// next writes the next batch, and returns whether there was one.
+func (l *Log) next() bool {
+	// Let those who were just released come back with their next record, so
+	// that it shares this sync.
+	runtime.Gosched()
+	b := l.take()
+	if b == nil {
+		return false
 	}
+	l.write(b)
+	return true
 }
 
-// take takes the next batch, and what was kept with it. It returns nil if
-// there is nothing to write or no disk to write to.
+// take takes the next batch, and what was kept with it: first what was kept,
+// which is older. It returns nil if there is nothing to write, or no disk to
+// write to. What Append has given up on is left out.
 func (l *Log) take() *batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,7 +80,9 @@ func (l *Log) take() *batch {
 	return b
 }
 
-// write puts a batch on disk and settles it.
+// write puts a batch on disk, settles it and releases those who wait for it.
+// After that it begins a new segment if this one is full, so that nobody who
+// waits now waits for that.
 func (l *Log) write(b *batch) {
 	l.begin()
 	defer l.end()
@@ -101,7 +108,8 @@ func (l *Log) write(b *batch) {
 	}
 }
 
-// begin and end stand around everything that may wait for the disk.
+// begin and end stand around everything that may wait for the disk, so that
+// others can tell for how long it has not answered.
 func (l *Log) begin() { l.busy.Store(time.Now().UnixNano()) }
 func (l *Log) end()   { l.busy.Store(0) }
 
@@ -117,8 +125,8 @@ func (l *Log) look() error {
 	}
 	l.mu.Lock()
 	l.stats.Alarms++
+	l.complain("someone else has touched the audit log", err)
 	l.mu.Unlock()
-	l.cfg.Logger.Error("someone else has touched the audit log", "error", err)
 	return err
 }
 
@@ -128,6 +136,8 @@ func (l *Log) note() {
 	l.noteSize()
 }
 
+// noteSize is the part of note that is true of a new segment too: its header is
+// a record, but nobody's batch. l.mu is held.
 func (l *Log) noteSize() {
 	size := l.writer.tree.size
 	l.stats.Records += size - l.stats.Size
@@ -170,6 +180,8 @@ func (l *Log) roll() error {
 	return err
 }
 
+// seal is what run does for Seal. A log that fails cannot be sealed: it begins
+// a new segment by itself when it can.
 func (l *Log) seal() error {
 	if err := l.Healthy(); err != nil {
 		return fmt.Errorf("seal audit segment: %w", err)

@@ -76,7 +76,7 @@ type cursor struct {
 	next int64
 }
 
-// openCursor opens a segment at its beginning.
+// openCursor opens a segment at its beginning. The caller must close it.
 func openCursor(s segment) (*cursor, error) {
 	f, err := os.Open(s.path())
 	if err != nil {
@@ -119,11 +119,13 @@ func (c *cursor) read(r *Record) ([]byte, error) {
 	return line, nil
 }
 
-// corrupt is the error of the line last read; record c.seq should be there.
+// corrupt is the error of the line last read, where record c.seq should be. Of
+// a record that was read, and found to be wrong later, the caller sets Seq.
 func (c *cursor) corrupt(reason string) *CorruptError {
 	return &CorruptError{File: c.segment.name(), Line: c.line, Offset: c.offset, Seq: c.seq, Reason: reason}
 }
 
+// malformed is the error of a line that is no record at all.
 func (c *cursor) malformed(reason string) *CorruptError {
 	err := c.corrupt(reason)
 	err.malformed = true
@@ -144,7 +146,7 @@ func (c *cursor) ended(err error) bool {
 	return bad.malformed && err == nil && rest <= maxTorn
 }
 
-// rest is the number of bytes after the record last read.
+// rest is the number of bytes after the record last read, as of now.
 func (c *cursor) rest() (int64, error) {
 	info, err := c.f.Stat()
 	if err != nil {
@@ -164,6 +166,8 @@ type leafReader struct {
 	taken   uint64
 }
 
+// openLeaves opens the leaves of a segment at their beginning. The caller must
+// close them.
 func openLeaves(s segment) (*leafReader, error) {
 	f, err := os.Open(s.leafPath())
 	if errors.Is(err, os.ErrNotExist) {

@@ -8,7 +8,9 @@ import (
 	"github.com/c1proxy/c1proxy/internal/durable"
 )
 
-// sign is the goroutine that signs heads, which no caller waits for.
+// sign is the goroutine that signs heads, which no caller waits for: one at
+// once when the log has grown, the next at least a second later. A head that
+// could not be written is tried again after that second, with what came since.
 func (l *Log) sign() {
 	defer l.signers.Done()
 	pause := time.NewTimer(0)
@@ -31,7 +33,13 @@ func (l *Log) sign() {
 	}
 }
 
-// signHead signs the tree of what is on disk and writes the checkpoint.
+// signHead signs the tree of what is on disk and writes the checkpoint. It does
+// nothing if that tree is signed already. It may be called at any time.
+//
+// It refuses when the directory is no longer ours: another process may have
+// begun another log at its path, whose head this is not.
+//
+// Syscalls: fstat, stat, and those of [durable.WriteFile].
 func (l *Log) signHead() error {
 	l.signing.Lock()
 	defer l.signing.Unlock()

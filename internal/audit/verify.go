@@ -129,6 +129,8 @@ func (p *replay) headMissing() error {
 	return &CorruptError{File: headName, AtOrAfter: true, Reason: "the signed head is missing, so that nothing vouches for the records"}
 }
 
+// report says what a replay has found. signed tells whether the heads were
+// verified.
 func (p *replay) report(signed bool) Report {
 	r := Report{
 		Origin:             p.newest.header.origin,

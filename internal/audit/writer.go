@@ -84,7 +84,8 @@ func (w *writer) snapshot() (tree, error) {
 }
 
 // admit applies an entry to the open intents, or refuses it with an
-// [ErrInvalid]: an intent that is open already, or an outcome of one that is not.
+// [ErrInvalid]: an intent that is open already, or an outcome of one that is
+// not. This holds the log to one outcome for each intent, whatever callers do.
 func (w *writer) admit(e *entry, seq uint64) error {
 	switch {
 	case e.kind == KindIntent:
@@ -156,7 +157,8 @@ func (w *writer) commit(entries []*entry) error {
 
 var errNoSegment = errors.New("no segment could be opened")
 
-// written takes note of records that are on disk.
+// written takes note of records that are on disk: only now do they count for
+// the tree, and thus for the next signed head.
 func (w *writer) written(hashes []tlog.Hash) {
 	w.mu.Lock()
 	for _, hash := range hashes {
@@ -302,7 +304,8 @@ func (w *writer) header(seq uint64) *Record {
 	return r
 }
 
-// relock takes the lock again if someone has removed its file.
+// relock takes the lock again if someone has removed its file. It fails if
+// another process was quicker: the directory is its own then.
 func (w *writer) relock() error {
 	if w.lock.Check() == nil {
 		return nil
