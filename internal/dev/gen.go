@@ -21,11 +21,14 @@ const (
 	// vendoredFile holds the descriptors of the protos that others publish and
 	// that stand in proto/ too: a test compares them with what Go links in.
 	vendoredFile = "internal/dev/testdata/vendored.binpb"
+
+	// catalogFile holds the descriptors of the mirror, which the server embeds.
+	catalogFile = "internal/catalog/c1.binpb"
 )
 
 // generated names all that gen writes: each a file, or a folder in which
 // nothing else may stand.
-var generated = []string{"gen", conformanceDir + "/conformancev1", vendoredFile}
+var generated = []string{"gen", conformanceDir + "/conformancev1", vendoredFile, catalogFile}
 
 // vendored names the folders of protos that others publish.
 var vendored = []string{"proto/google", "proto/buf"}
@@ -86,15 +89,21 @@ func generate(ctx context.Context, dir string) error {
 		return err
 	}
 
-	file := filepath.Join(dir, vendoredFile)
+	if err := describe(ctx, filepath.Join(dir, catalogFile), mirrorDir); err != nil {
+		return err
+	}
+	return describe(ctx, filepath.Join(dir, vendoredFile), vendored...)
+}
+
+// describe writes the descriptors of the protos in some folders to a file, each
+// after those that it imports.
+func describe(ctx context.Context, file string, folders ...string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	line = tool("buf", "build", "-o", file, "--as-file-descriptor-set", "--exclude-source-info", "--exclude-imports")
-	for _, folder := range vendored {
-		if _, err := os.Stat(folder); err == nil {
-			line = append(line, "--path", folder)
-		}
+	line := tool("buf", "build", "-o", file, "--as-file-descriptor-set", "--exclude-source-info", "--exclude-imports")
+	for _, folder := range folders {
+		line = append(line, "--path", folder)
 	}
 	return run(ctx, line...)
 }

@@ -9,6 +9,8 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"github.com/google/go-cmp/cmp"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
+	_ "google.golang.org/genproto/googleapis/api/visibility"
+	_ "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -41,7 +43,8 @@ func TestVendoredProtos(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	want := []string{"buf/validate/validate.proto", "google/api/annotations.proto", "google/api/http.proto"}
+	want := []string{"buf/validate/validate.proto", "google/api/annotations.proto", "google/api/http.proto",
+		"google/api/visibility.proto", "google/rpc/status.proto"}
 	if !slices.Equal(names, want) {
 		t.Errorf("vendored protos are %q, want %q", names, want)
 	}

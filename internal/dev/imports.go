@@ -18,12 +18,13 @@ const module = "github.com/c1proxy/c1proxy"
 var tiers = [][]string{
 	// Tools, no part of the product. The suite's server is the production chain.
 	{"internal/dev", "internal/dev/conformance"},
+	{"internal/mirror"},
 	{"cmd/proxy"},
 	{"internal/proxy"},
 	{"internal/authn", "internal/policy", "internal/ratelimit", "internal/audit", "internal/forward", "internal/rest", "internal/sandbox"},
 	{"internal/transcode", "internal/credential", "internal/telemetry"},
 	{"internal/route", "internal/durable", "internal/config", "internal/principal"},
-	{"internal/fault"},
+	{"internal/fault", "internal/catalog"},
 }
 
 // genImporters may import generated code: where messages are registered, and

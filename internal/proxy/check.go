@@ -3,9 +3,8 @@ package proxy
 import (
 	"fmt"
 
-	"google.golang.org/protobuf/reflect/protoregistry"
-
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+	"github.com/c1proxy/c1proxy/internal/catalog"
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/route"
@@ -14,7 +13,7 @@ import (
 // Check finds what is wrong in a configuration that package config cannot
 // know: methods that do not exist.
 func Check(cfg *configv1.Config) []config.Problem {
-	routes, err := route.Load(protoregistry.GlobalFiles, protoregistry.GlobalTypes, mirrored)
+	routes, err := route.Load(catalog.Files(), catalog.Types{}, mirrored)
 	if err != nil {
 		return []config.Problem{{Message: err.Error()}}
 	}

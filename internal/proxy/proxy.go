@@ -17,13 +17,11 @@ import (
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/catalog"
 	"github.com/c1proxy/c1proxy/internal/credential"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
-
-	// The mirror: what is linked here is what is served.
-	_ "github.com/c1proxy/c1proxy/gen/c1/api/app/v1"
 )
 
 const (
@@ -110,7 +108,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 // loadRoutes returns the routes of the mirror and of the local procedures,
 // and the latter's destinations by procedure.
 func loadRoutes(local []Local) ([]*route.Route, map[string]Local, error) {
-	routes, err := route.Load(protoregistry.GlobalFiles, protoregistry.GlobalTypes, mirrored)
+	routes, err := route.Load(catalog.Files(), catalog.Types{}, mirrored)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -16,6 +16,8 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+
+	"github.com/c1proxy/c1proxy/internal/catalog"
 )
 
 // The bounds of the server. A caller meets them before any stage does.
@@ -97,7 +99,8 @@ func (g *gateway) mount(handlers map[string]http.Handler, services []string, ref
 		handlers[path+method] = handler
 	}
 	if reflection {
-		reflector := grpcreflect.NewStaticReflector(append(services, grpchealth.HealthV1ServiceName)...)
+		reflector := grpcreflect.NewReflector(grpcreflect.NamerFunc(func() []string { return append(services, grpchealth.HealthV1ServiceName) }),
+			grpcreflect.WithDescriptorResolver(catalog.Resolver{Files: catalog.Files()}))
 		for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){
 			grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha,
 		} {

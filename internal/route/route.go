@@ -55,11 +55,16 @@ func (r *Route) Binds(field protoreflect.FieldDescriptor) bool {
 	return slices.ContainsFunc(r.Segments, func(s Segment) bool { return s.Field == field })
 }
 
+// MessageTypes finds the types of messages by their names.
+type MessageTypes interface {
+	FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error)
+}
+
 // Load returns the routes of every method of every registered service whose
 // package lies under prefix (such as "c1."), sorted by procedure. A method
 // without a google.api.http rule, or with one that says what this package
 // does not understand, is an error that names it.
-func Load(files *protoregistry.Files, types *protoregistry.Types, prefix string) ([]*Route, error) {
+func Load(files *protoregistry.Files, types MessageTypes, prefix string) ([]*Route, error) {
 	var routes []*Route
 	var failed error
 	files.RangeFiles(func(file protoreflect.FileDescriptor) bool {
@@ -84,7 +89,7 @@ func Load(files *protoregistry.Files, types *protoregistry.Types, prefix string)
 }
 
 // Local returns the route of a procedure that c1proxy answers itself.
-func Local(types *protoregistry.Types, method protoreflect.MethodDescriptor) (*Route, error) {
+func Local(types MessageTypes, method protoreflect.MethodDescriptor) (*Route, error) {
 	r := &Route{
 		Procedure:  "/" + string(method.Parent().FullName()) + "/" + string(method.Name()),
 		Descriptor: method,
@@ -104,7 +109,7 @@ func Local(types *protoregistry.Types, method protoreflect.MethodDescriptor) (*R
 	return r, nil
 }
 
-func newRoute(types *protoregistry.Types, method protoreflect.MethodDescriptor) (*Route, error) {
+func newRoute(types MessageTypes, method protoreflect.MethodDescriptor) (*Route, error) {
 	r, err := Local(types, method)
 	if err != nil {
 		return nil, err

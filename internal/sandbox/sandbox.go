@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/c1proxy/c1proxy/internal/catalog"
 )
 
 const (
@@ -47,8 +49,8 @@ type Config struct {
 	Remember int
 	// TLS makes Start serve TLS, with HTTP/2, under a certificate of its own.
 	TLS bool
-	// Files are searched for services of packages below "c1."; nil means the
-	// files linked into the program.
+	// Files are searched for services of packages below "c1."; nil means all of
+	// the mirror.
 	Files *protoregistry.Files
 	// Log gets one line for each request, without secrets; nil means none.
 	Log *slog.Logger
@@ -107,7 +109,7 @@ func withDefaults(config Config) Config {
 		config.Seed = rand.Uint64()
 	}
 	if config.Files == nil {
-		config.Files = protoregistry.GlobalFiles
+		config.Files = catalog.Files()
 	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
