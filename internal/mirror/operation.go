@@ -50,7 +50,8 @@ func (d *document) readPaths(node *yaml.Node) error {
 // verbs are those that google.api.http knows by name.
 var verbs = []string{"get", "put", "post", "delete", "patch"}
 
-// stabilities are the levels that the document tells, from the least stable.
+// stabilities are the levels that the document tells, from the least stable. The
+// last is what every operation is that tells none.
 var stabilities = []string{"draft", "alpha", "beta", "stable"}
 
 func (d *document) readOperation(path string, e entry) (*operation, error) {
@@ -72,7 +73,9 @@ func (d *document) readOperation(path string, e entry) (*operation, error) {
 		if !slices.Contains(stabilities, level.Value) {
 			return nil, d.failure(level, "%s has the stability %q, which is not understood", o.id, level.Value)
 		}
-		o.stability = level.Value
+		if level.Value != "stable" {
+			o.stability = level.Value
+		}
 	}
 	if err := d.readParameters(o, keys["parameters"]); err != nil {
 		return nil, err
