@@ -1,6 +1,7 @@
 // Package route says how a procedure travels: the HTTP method, the path
-// template and the body rule of C1's API, and whether it has side effects.
-// All of it is read from the descriptors' google.api.http options at start and
+// template and the body rule of C1's API, whether it has side effects, and
+// how stable it is. All of it is read from the descriptors' options at
+// start (google.api.http, idempotency_level, google.api.method_visibility) and
 // checked there, so that nothing is written per procedure and nothing about a
 // route can be wrong at the time of a call.
 package route
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/genproto/googleapis/api/visibility"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -37,7 +39,21 @@ type Route struct {
 	// ReadOnly says that the method has no side effects. Everything that may be
 	// repeated, cached or sent by GET depends on it.
 	ReadOnly bool
+	// Stability says whether C1 may still change or remove the method.
+	Stability Stability
 }
+
+// A Stability is a level at which C1 publishes a method; Stable where it names
+// none.
+type Stability string
+
+// The levels, from the least stable.
+const (
+	Draft  Stability = "draft"
+	Alpha  Stability = "alpha"
+	Beta   Stability = "beta"
+	Stable Stability = "stable"
+)
 
 // A Segment of a path template is either a literal or one field's value.
 type Segment struct {
@@ -62,7 +78,7 @@ type MessageTypes interface {
 
 // Load returns the routes of every method of every registered service whose
 // package lies under prefix (such as "c1."), sorted by procedure. A method
-// without a google.api.http rule, or with one that says what this package
+// without a google.api.http rule, or with an option that says what this package
 // does not understand, is an error that names it.
 func Load(files *protoregistry.Files, types MessageTypes, prefix string) ([]*Route, error) {
 	var routes []*Route
@@ -100,6 +116,9 @@ func Local(types MessageTypes, method protoreflect.MethodDescriptor) (*Route, er
 		return nil, fmt.Errorf("load route %s: streams are not supported", r.Method())
 	}
 	var err error
+	if r.Stability, err = stability(method); err != nil {
+		return nil, fmt.Errorf("load route %s: %w", r.Method(), err)
+	}
 	if r.Input, err = types.FindMessageByName(method.Input().FullName()); err != nil {
 		return nil, fmt.Errorf("load route %s: find %s: %w", r.Method(), method.Input().FullName(), err)
 	}
@@ -107,6 +126,26 @@ func Local(types MessageTypes, method protoreflect.MethodDescriptor) (*Route, er
 		return nil, fmt.Errorf("load route %s: find %s: %w", r.Method(), method.Output().FullName(), err)
 	}
 	return r, nil
+}
+
+// stabilities are the labels of google.api.visibility that are known.
+var stabilities = []Stability{Draft, Alpha, Beta}
+
+// stability reads the label of a method's visibility. One that it does not know
+// may say that nobody is to call the method, so it is an error.
+func stability(method protoreflect.MethodDescriptor) (Stability, error) {
+	if proto.HasExtension(method.Parent().Options(), visibility.E_ApiVisibility) {
+		return "", fmt.Errorf("its service has google.api.api_visibility: only methods may have a visibility")
+	}
+	if !proto.HasExtension(method.Options(), visibility.E_MethodVisibility) {
+		return Stable, nil
+	}
+	rule, _ := proto.GetExtension(method.Options(), visibility.E_MethodVisibility).(*visibility.VisibilityRule)
+	label := Stability(strings.ToLower(rule.GetRestriction()))
+	if !slices.Contains(stabilities, label) || string(label) == rule.GetRestriction() {
+		return "", fmt.Errorf("visibility label %q is not known: only DRAFT, ALPHA and BETA are", rule.GetRestriction())
+	}
+	return label, nil
 }
 
 func newRoute(types MessageTypes, method protoreflect.MethodDescriptor) (*Route, error) {

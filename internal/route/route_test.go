@@ -8,8 +8,10 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/genproto/googleapis/api/visibility"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -154,7 +156,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"additional", &annotations.HttpRule{Pattern: &annotations.HttpRule_Get{Get: "/a"}, AdditionalBindings: []*annotations.HttpRule{get("/b")}}, true, "additional_bindings"},
 	}
 	for _, tt := range tests {
-		files, types := service(t, tt.rule, tt.safe)
+		files, types := service(t, options(tt.rule, tt.safe), nil)
 		_, err := route.Load(files, types, "x.")
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "x.S/M") {
 			t.Errorf("%s: got %v, want %q of x.S/M", tt.name, err, tt.want)
@@ -162,9 +164,61 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// service registers a service x.S with one method M.
-func service(t *testing.T, rule *annotations.HttpRule, safe bool) (*protoregistry.Files, *protoregistry.Types) {
-	t.Helper()
+// A method is as stable as its visibility says, on either kind of route.
+func TestStability(t *testing.T) {
+	restricted := func(label string) *visibility.VisibilityRule {
+		return &visibility.VisibilityRule{Restriction: label}
+	}
+	tests := []struct {
+		name    string
+		rule    *visibility.VisibilityRule
+		service *visibility.VisibilityRule
+		want    route.Stability
+		refused string // what the error says; "" for none
+	}{
+		{"none", nil, nil, route.Stable, ""},
+		{"draft", restricted("DRAFT"), nil, route.Draft, ""},
+		{"alpha", restricted("ALPHA"), nil, route.Alpha, ""},
+		{"beta", restricted("BETA"), nil, route.Beta, ""},
+		{"empty", restricted(""), nil, "", `label ""`},
+		{"other", restricted("PREVIEW"), nil, "", `label "PREVIEW"`},
+		{"draft and other", restricted("DRAFT,INTERNAL"), nil, "", `label "DRAFT,INTERNAL"`},
+		{"other case", restricted("draft"), nil, "", `label "draft"`},
+		{"comma at the end", restricted("DRAFT,"), nil, "", `label "DRAFT,"`},
+		{"service", restricted("DRAFT"), restricted("DRAFT"), "", "google.api.api_visibility"},
+	}
+	for _, tt := range tests {
+		method := options(&annotations.HttpRule{Pattern: &annotations.HttpRule_Get{Get: "/a"}}, true)
+		if tt.rule != nil {
+			proto.SetExtension(method, visibility.E_MethodVisibility, tt.rule)
+		}
+		of := &descriptorpb.ServiceOptions{}
+		if tt.service != nil {
+			proto.SetExtension(of, visibility.E_ApiVisibility, tt.service)
+		}
+		files, types := service(t, method, of)
+		found, err := files.FindDescriptorByName("x.S.M")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mirrored, mirroredErr := route.Load(files, types, "x.")
+		local, localErr := route.Local(types, found.(protoreflect.MethodDescriptor))
+		if tt.refused != "" {
+			for _, err := range []error{mirroredErr, localErr} {
+				if err == nil || !strings.Contains(err.Error(), "x.S/M: ") || !strings.Contains(err.Error(), tt.refused) {
+					t.Errorf("%s: got %v, want %q of x.S/M", tt.name, err, tt.refused)
+				}
+			}
+			continue
+		}
+		if err := errors.Join(mirroredErr, localErr); err != nil || mirrored[0].Stability != tt.want || local.Stability != tt.want {
+			t.Errorf("%s: got %+v, %+v, %v", tt.name, mirrored, local, err)
+		}
+	}
+}
+
+// options are those of a method with an HTTP rule, nil for none.
+func options(rule *annotations.HttpRule, safe bool) *descriptorpb.MethodOptions {
 	options := &descriptorpb.MethodOptions{}
 	if rule != nil {
 		proto.SetExtension(options, annotations.E_Http, rule)
@@ -172,6 +226,12 @@ func service(t *testing.T, rule *annotations.HttpRule, safe bool) (*protoregistr
 	if safe {
 		options.IdempotencyLevel = descriptorpb.MethodOptions_NO_SIDE_EFFECTS.Enum()
 	}
+	return options
+}
+
+// service registers a service x.S with one method M.
+func service(t *testing.T, options *descriptorpb.MethodOptions, of *descriptorpb.ServiceOptions) (*protoregistry.Files, *protoregistry.Types) {
+	t.Helper()
 	text := descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum()
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
 		Name: proto.String("x.proto"), Package: proto.String("x"), Syntax: proto.String("proto3"),
@@ -179,7 +239,7 @@ func service(t *testing.T, rule *annotations.HttpRule, safe bool) (*protoregistr
 			{Name: proto.String("id"), Number: proto.Int32(1), Type: text, Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum()},
 			{Name: proto.String("list"), Number: proto.Int32(2), Type: text, Label: descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum()},
 		}}},
-		Service: []*descriptorpb.ServiceDescriptorProto{{Name: proto.String("S"), Method: []*descriptorpb.MethodDescriptorProto{
+		Service: []*descriptorpb.ServiceDescriptorProto{{Name: proto.String("S"), Options: of, Method: []*descriptorpb.MethodDescriptorProto{
 			{Name: proto.String("M"), InputType: proto.String(".x.R"), OutputType: proto.String(".x.R"), Options: options},
 		}}},
 	}, nil)
