@@ -128,6 +128,27 @@ func TestParseEverything(t *testing.T) {
 	}
 }
 
+// A rule's class is what is written, and nothing if nothing is.
+func TestParseRule(t *testing.T) {
+	for added, want := range map[string]*configv1.Rule{
+		"":                     {},
+		"class: read":          {Class: "read"},
+		`class: "write"`:       {Class: "write"},
+		"include_draft: true":  {IncludeDraft: true},
+		"include_draft: false": {},
+	} {
+		cfg, err := config.Parse("c1proxy.yaml", []byte(strings.Replace(documented, methodsLine, methodsLine+"\n        "+added, 1)))
+		if err != nil {
+			t.Errorf("%s: %v", added, err)
+			continue
+		}
+		want.Methods = []string{"c1.api.app.v1.ConnectorService/ConfirmSyncValid"}
+		if diff := cmp.Diff(want, cfg.GetTeams()[0].GetAllow()[0], protocmp.Transform()); diff != "" {
+			t.Errorf("%s: %s", added, diff)
+		}
+	}
+}
+
 // A check of another package names paths; this package knows where they stand.
 func TestChecks(t *testing.T) {
 	check := func(cfg *configv1.Config) []config.Problem {
@@ -164,7 +185,7 @@ func TestChecksKeepIndexes(t *testing.T) {
 	bad := strings.Replace(documented, "- methods: [", "- 7\n      - methods: [8, ~, ", 1)
 	_, err := config.Parse("x.yaml", []byte(bad), check)
 	want := []string{
-		"x.yaml:15:9: teams[0].allow[0]: expected a mapping, found a number: its keys are methods",
+		"x.yaml:15:9: teams[0].allow[0]: expected a mapping, found a number: its keys are methods, class, include_draft",
 		"x.yaml:16:19: teams[0].allow[1].methods[0]: expected a text, found a number: write it in quotes",
 		`x.yaml:16:22: teams[0].allow[1].methods[1]: has no value: write one, or remove the "-"`,
 		"x.yaml:16:25: teams[0].allow[1].methods[2]: bad c1.api.app.v1.ConnectorService/ConfirmSyncValid",

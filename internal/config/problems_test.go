@@ -201,13 +201,13 @@ var typeProblems = []problemCase{
 		"9:11: teams[0].name: expected a text, found nothing: write one, or remove the key",
 	}},
 	{"text for list", "allow:\n      - " + methodsLine, "allow: all", []string{
-		`14:12: teams[0].allow: expected a list, found a text: begin each item with "- ", its keys are methods`,
+		`14:12: teams[0].allow: expected a list, found a text: begin each item with "- ", its keys are methods, class, include_draft`,
 	}},
 	{"mapping for list", "allow:\n      - methods", "allow:\n        methods", []string{
-		`14:5: teams[0].allow: expected a list, found a mapping: begin each item with "- ", its keys are methods`,
+		`14:5: teams[0].allow: expected a list, found a mapping: begin each item with "- ", its keys are methods, class, include_draft`,
 	}},
 	{"list of texts for list of mappings", "- methods: [", "- [", []string{
-		"15:9: teams[0].allow[0]: expected a mapping, found a list: its keys are methods",
+		"15:9: teams[0].allow[0]: expected a mapping, found a list: its keys are methods, class, include_draft",
 	}},
 	{"text for mapping", "caller: {rate: 10, per: 1s, burst: 20}", "caller: 10/s", []string{
 		"18:15: teams[0].limits.caller: expected a mapping, found a text: its keys are rate, per, burst",
@@ -295,6 +295,24 @@ var valueProblems = []problemCase{
 	}},
 	{"no methods", methodsLine, "methods: []", []string{
 		"15:9: teams[0].allow[0].methods: is empty: write one item, or remove what holds it",
+	}},
+	{"no such class", methodsLine, methodsLine + "\n        class: raed", []string{
+		"16:16: teams[0].allow[0].class: must be read or write",
+	}},
+	{"class in other letters", methodsLine, methodsLine + "\n        class: Read", []string{
+		"16:16: teams[0].allow[0].class: must be read or write",
+	}},
+	{"empty class", methodsLine, methodsLine + "\n        class: \"\"", []string{
+		"16:16: teams[0].allow[0].class: expected a text, found nothing: write one, or remove the key",
+	}},
+	{"classes", methodsLine, methodsLine + "\n        class: [read, write]", []string{
+		"16:9: teams[0].allow[0].class: expected a text, found a list: write a single value",
+	}},
+	{"class in the wrong place", "tenant: acme", "tenant: acme\n    class: read", []string{
+		`11:5: teams[0]: unknown key "class": it belongs in teams[].allow[]`,
+	}},
+	{"yes for include_draft", methodsLine, methodsLine + "\n        include_draft: yes", []string{
+		"16:24: teams[0].allow[0].include_draft: expected true or false, found a text: write one of them, without quotes",
 	}},
 	{"message limit", listenLine, "listen: {max_message_bytes: 1}", []string{
 		"1:29: listen.max_message_bytes: must be from 1024 to 67108864",

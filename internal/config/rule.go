@@ -69,6 +69,8 @@ func explainViolation(violation *protovalidate.Violation, written bool) string {
 		return "is missing"
 	case id == "string.pattern":
 		return patterns[rules.GetString().GetPattern()]
+	case id == "string.in":
+		return "must be " + strings.Join(rules.GetString().GetIn(), " or ")
 	case id == "string.max_len":
 		return fmt.Sprintf("is longer than %d characters", violation.RuleValue.Uint())
 	case id == "repeated.min_items":

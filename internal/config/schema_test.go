@@ -46,6 +46,7 @@ type schema struct {
 	MinLength   *uint64            `json:"minLength,omitempty"`
 	MaxLength   *uint64            `json:"maxLength,omitempty"`
 	Pattern     string             `json:"pattern,omitempty"`
+	Enum        []string           `json:"enum,omitempty"`
 	Minimum     *uint64            `json:"minimum,omitempty"`
 	Maximum     *uint64            `json:"maximum,omitempty"`
 	Default     any                `json:"default,omitempty"`
@@ -114,6 +115,7 @@ func TestDefaults(t *testing.T) {
 	messages := map[protoreflect.Name]protoreflect.Message{
 		"Listen": cfg.GetListen().ProtoReflect(), "Tenant": cfg.GetTenants()[0].ProtoReflect(),
 		"Audit": cfg.GetAudit().ProtoReflect(), "Admin": cfg.GetAdmin().ProtoReflect(),
+		"Rule": cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
 	}
 	eachField(t, func(path string, field protoreflect.FieldDescriptor) {
 		parts := defaultText.FindStringSubmatch(texts[string(field.FullName())])
@@ -130,7 +132,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s.%s: the default is %s, the comment says %s", path, field.Name(), got, parts[1])
 		}
 	})
-	if seen != 7 {
+	if seen != 8 {
 		t.Errorf("%d defaults in comments", seen)
 	}
 }
@@ -214,7 +216,7 @@ func valueSchema(field protoreflect.FieldDescriptor, rules *validate.FieldRules,
 		if r == nil {
 			r = new(validate.StringRules)
 		}
-		return &schema{Type: "string", MinLength: proto.Uint64(1), MaxLength: r.MaxLen, Pattern: r.GetPattern(), Examples: examples(r.GetExample())}
+		return &schema{Type: "string", MinLength: proto.Uint64(1), MaxLength: r.MaxLen, Pattern: r.GetPattern(), Enum: r.GetIn(), Examples: examples(r.GetExample())}
 	case field.Message().FullName() == "google.protobuf.Duration":
 		node := &schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`}
 		for _, d := range rules.GetDuration().GetExample() {
@@ -275,7 +277,8 @@ func (s *schema) refuses(value any, path string) string {
 		}
 	case string:
 		n := uint64(len([]rune(value)))
-		ok = s.Type == "string" && (s.MinLength == nil || n >= *s.MinLength) && (s.MaxLength == nil || n <= *s.MaxLength) && regexp.MustCompile(s.Pattern).MatchString(value)
+		ok = s.Type == "string" && (s.MinLength == nil || n >= *s.MinLength) && (s.MaxLength == nil || n <= *s.MaxLength) && regexp.MustCompile(s.Pattern).MatchString(value) &&
+			(s.Enum == nil || slices.Contains(s.Enum, value))
 	case bool:
 		ok = s.Type == "boolean"
 	default:

@@ -1,9 +1,13 @@
 // Package policy decides whether a team may call a procedure. It is pure, and
 // it denies what no rule allows.
+//
+// Rules name methods by patterns, which are resolved against the methods that
+// exist when a Policy is compiled: a decision is then two look-ups, whatever
+// the rules are, and a pattern that does nothing is found before any call.
 package policy
 
 import (
-	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -12,95 +16,189 @@ import (
 	"github.com/c1proxy/c1proxy/internal/fault"
 )
 
-// A Rule allows a team some methods.
+// A Method is one that exists.
+type Method struct {
+	// Name is "package.Service/Method".
+	Name string
+	// ReadOnly says that the method has no side effects.
+	ReadOnly bool
+	// Draft says that C1 may still change or remove the method.
+	Draft bool
+}
+
+// A Class is a part of the methods, by their side effects.
+type Class string
+
+// The classes.
+const (
+	// Both is every method.
+	Both Class = ""
+	// Read is the methods without side effects.
+	Read Class = "read"
+	// Write is the methods with side effects, which are all others.
+	Write Class = "write"
+)
+
+// A Rule allows a team the methods that one of its patterns matches, less
+// those that Class and IncludeDraft leave out.
 type Rule struct {
 	// Name identifies the rule in records and refusals, such as "payments/allow/0".
 	Name string
 	// Team is the team that the rule is for.
 	Team string
-	// Methods are full method names, "package.Service/Method", or all methods
-	// of a service, "package.Service/*".
+	// Methods are patterns: "package.Service/Method" matches one method,
+	// "package.Service/*" all of a service, "package.*/*" all of exactly that
+	// package, "package.**/*" all of that package and of those below it.
 	Methods []string
+	// Class leaves out the methods of the other class.
+	Class Class
+	// IncludeDraft lets the rule allow draft methods too. Without it they are
+	// left out, also where the rule names one exactly.
+	IncludeDraft bool
 }
+
+// admits tells whether the rule allows a method that one of its patterns
+// matches.
+func (r *Rule) admits(m Method) bool {
+	return r.Class.holds(m) && (r.IncludeDraft || !m.Draft)
+}
+
+func (c Class) holds(m Method) bool { return c == Both || (c == Read) == m.ReadOnly }
 
 // A Policy is a set of rules, compiled. It is immutable and safe for
 // concurrent use.
 type Policy struct {
-	allowed map[key]string
+	rules []Rule
+	// methods are sorted by name, so that all but the exact patterns match
+	// neighbours; index has the place of each.
+	methods []Method
+	index   map[string]int
+	// teams has a verdict for each method: four bytes a method and team.
+	teams map[string][]verdict
 }
 
-// key is one decision; its value in the map is the name of the first rule
-// that allows it.
-type key struct{ team, method string }
+// A verdict is what a team's rules say of a method: 0 if none matches it, the
+// index of the first rule that allows it plus 1, or else, negated, the index
+// of the first rule that matches it but leaves it out, plus 1.
+type verdict int32
 
-// A Problem is a method of a rule that names nothing.
-type Problem struct {
-	// Rule and Method are indexes into the rules and into that rule's methods.
-	Rule, Method int
-	// Message says what was wrong and what to write instead.
-	Message string
-}
-
-// Compile makes a Policy of the rules, for the methods that exist. Every
-// method of a rule that names none of them is a problem; with one, the policy
-// is nil.
-func Compile(rules []Rule, methods []string) (*Policy, []Problem) {
-	p := &Policy{allowed: make(map[key]string)}
+// Compile makes a Policy of the rules, for the methods that exist; their names
+// differ. A pattern that is none, or by which its rule allows nothing, is a
+// problem; with one, the policy is nil. At most 100 problems are returned: as
+// many as people read.
+func Compile(rules []Rule, methods []Method) (*Policy, []Problem) {
+	p := &Policy{rules: slices.Clone(rules), methods: slices.Clone(methods),
+		index: make(map[string]int, len(methods)), teams: make(map[string][]verdict)}
+	slices.SortFunc(p.methods, func(a, b Method) int { return strings.Compare(a.Name, b.Name) })
+	for i, m := range p.methods {
+		p.index[m.Name] = i
+	}
 	var problems []Problem
-	for i, rule := range rules {
-		for j, pattern := range rule.Methods {
-			matched := match(pattern, methods)
-			if len(matched) == 0 {
-				problems = append(problems, Problem{Rule: i, Method: j, Message: unknown(pattern, methods)})
-			}
-			for _, method := range matched {
-				if k := (key{rule.Team, method}); p.allowed[k] == "" {
-					p.allowed[k] = rule.Name
-				}
-			}
-		}
+	for i := range p.rules {
+		problems = p.add(i, problems)
 	}
 	if len(problems) > 0 {
-		return nil, problems
+		return nil, problems[:min(len(problems), maxProblems)]
 	}
 	return p, nil
 }
 
-// Allow returns the name of the rule that lets the team call the method, or a
-// *fault.Fault with connect.CodePermissionDenied.
+// add puts the verdicts of a rule after those of the rules before it, and
+// appends the rule's problems, unless there are enough.
+func (p *Policy) add(i int, problems []Problem) []Problem {
+	rule := &p.rules[i]
+	if rule.Class != Both && rule.Class != Read && rule.Class != Write {
+		return append(problems, Problem{Rule: i, Method: -1, Message: "a class is read or write"})
+	}
+	verdicts := p.teams[rule.Team]
+	if verdicts == nil {
+		verdicts = make([]verdict, len(p.methods))
+		p.teams[rule.Team] = verdicts
+	}
+	for j, text := range rule.Methods {
+		pattern, ok := parsePattern(text)
+		switch {
+		case ok && p.apply(i, pattern, verdicts):
+		case len(problems) >= maxProblems: // to say what to write instead takes time
+		case ok:
+			problems = append(problems, Problem{Rule: i, Method: j, Message: p.idle(rule, text, pattern)})
+		default:
+			problems = append(problems, Problem{Rule: i, Method: j, Message: p.malformed(text)})
+		}
+	}
+	return problems
+}
+
+// apply puts the verdicts of a pattern of a rule after those before it, and
+// tells whether the rule allows anything by it.
+func (p *Policy) apply(i int, pattern pattern, verdicts []verdict) (allows bool) {
+	rule := &p.rules[i]
+	for m := range p.matching(pattern) {
+		switch {
+		case rule.admits(p.methods[m]):
+			allows = true
+			if verdicts[m] <= 0 {
+				verdicts[m] = verdict(i + 1)
+			}
+		case verdicts[m] == 0:
+			verdicts[m] = -verdict(i + 1)
+		}
+	}
+	return allows
+}
+
+// matching yields the indexes of the methods that a pattern matches.
+func (p *Policy) matching(pattern pattern) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		first, _ := slices.BinarySearchFunc(p.methods, pattern.begin, func(m Method, begin string) int {
+			return strings.Compare(m.Name, begin)
+		})
+		for i := first; i < len(p.methods) && strings.HasPrefix(p.methods[i].Name, pattern.begin); i++ {
+			if pattern.matches(p.methods[i].Name) && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// Allow returns the name of the first rule that lets the team call the method,
+// or a *fault.Fault with connect.CodePermissionDenied. It allocates nothing
+// unless it denies.
 func (p *Policy) Allow(team, method string) (rule string, err error) {
-	if rule, ok := p.allowed[key{team, method}]; ok {
-		return rule, nil
+	var v verdict
+	i, exists := p.index[method]
+	if verdicts := p.teams[team]; exists && verdicts != nil {
+		v = verdicts[i]
+	}
+	if v > 0 {
+		return p.rules[v-1].Name, nil
+	}
+	help := "ask its operator for an allow rule"
+	if v < 0 {
+		help = p.rules[-v-1].without(p.methods[i])
 	}
 	return "", fault.New(connect.CodePermissionDenied, fault.MethodDenied,
-		"team %s has no rule that allows %s: ask its operator for an allow rule", team, method).
+		"team %s has no rule that allows %s: %s", team, method, help).
 		With("team", team).With("method", method)
 }
 
-// match returns the methods that a pattern names.
-func match(pattern string, methods []string) []string {
-	var matched []string
-	for _, method := range methods {
-		if method == pattern || serviceOf(method)+"/*" == pattern {
-			matched = append(matched, method)
-		}
+// without says why the rule, although a pattern of it matches the method, does
+// not allow it.
+func (r *Rule) without(m Method) string {
+	text := r.Name + " matches it, but "
+	switch inClass := r.Class.holds(m); {
+	case inClass:
+		return text + "it is a draft method: ask its operator for include_draft: true"
+	case m.Draft && !r.IncludeDraft:
+		return text + "it is a draft method, and it has " + effects(m) + ", which class: " + string(r.Class) + " leaves out"
 	}
-	return matched
+	return text + "it has " + effects(m) + ", which class: " + string(r.Class) + " leaves out"
 }
 
-func serviceOf(method string) string { return method[:strings.LastIndexByte(method, '/')] }
-
-// unknown says that a pattern names nothing, and what comes nearest.
-func unknown(pattern string, methods []string) string {
-	text := fmt.Sprintf("no method is named %q", pattern)
-	candidates := slices.Clone(methods)
-	if strings.HasSuffix(pattern, "/*") {
-		for i, method := range candidates {
-			candidates[i] = serviceOf(method) + "/*"
-		}
+// effects says in words what class a method is of.
+func effects(m Method) string {
+	if m.ReadOnly {
+		return "no side effects"
 	}
-	if best := nearest(pattern, candidates); best != "" {
-		return text + fmt.Sprintf("; did you mean %q?", best)
-	}
-	return text + `; a method is written "package.Service/Method", and all of a service's "package.Service/*"`
+	return "side effects"
 }

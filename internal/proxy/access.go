@@ -14,11 +14,11 @@ import (
 )
 
 // admit builds what decides who may call what, and how often.
-func (g *gateway) admit(cfg *configv1.Config, methods []string) error {
+func (g *gateway) admit(cfg *configv1.Config, methods []policy.Method) error {
 	rules, _ := rulesOf(cfg)
 	var problems []policy.Problem
 	if g.policy, problems = policy.Compile(rules, methods); len(problems) > 0 {
-		return fmt.Errorf("compile policy: rule %s: %s", rules[problems[0].Rule].Name, problems[0].Message)
+		return fmt.Errorf("compile policy: rule %s: %s: %s", rules[problems[0].Rule].Name, keyOf(problems[0]), problems[0].Message)
 	}
 	var credentials []authn.Credential
 	tenantLimits := make(map[string]*configv1.Limit)
@@ -42,7 +42,7 @@ func (g *gateway) admit(cfg *configv1.Config, methods []string) error {
 	return err
 }
 
-// position is where in the configuration a rule's methods stand.
+// position is where in the configuration a rule stands.
 type position struct{ team, rule int }
 
 // rulesOf returns the policy's rules, each with its position.
@@ -52,11 +52,20 @@ func rulesOf(cfg *configv1.Config) ([]policy.Rule, []position) {
 	for i, team := range cfg.GetTeams() {
 		for j, allow := range team.GetAllow() {
 			rules = append(rules, policy.Rule{Name: fmt.Sprintf("%s/allow/%d", team.GetName(), j),
-				Team: team.GetName(), Methods: allow.GetMethods()})
+				Team: team.GetName(), Methods: allow.GetMethods(),
+				Class: policy.Class(allow.GetClass()), IncludeDraft: allow.GetIncludeDraft()})
 			positions = append(positions, position{i, j})
 		}
 	}
 	return rules, positions
+}
+
+// keyOf is the key of a rule at which a problem stands.
+func keyOf(problem policy.Problem) string {
+	if problem.Method < 0 {
+		return "class"
+	}
+	return fmt.Sprintf("methods[%d]", problem.Method)
 }
 
 func credentialsOf(team *configv1.Team, caller *configv1.Caller) ([]authn.Credential, error) {

@@ -11,19 +11,25 @@ import (
 )
 
 // Check finds what is wrong in a configuration that package config cannot
-// know: methods that do not exist.
+// know: rules that name methods which do not exist, or that allow none of those
+// they name.
 func Check(cfg *configv1.Config) []config.Problem {
 	routes, err := route.Load(catalog.Files(), catalog.Types{}, mirrored)
 	if err != nil {
 		return []config.Problem{{Message: err.Error()}}
 	}
+	return checkRules(cfg, methodsOf(routes))
+}
+
+// checkRules is Check for the methods that exist.
+func checkRules(cfg *configv1.Config, methods []policy.Method) []config.Problem {
 	rules, positions := rulesOf(cfg)
-	_, unknown := policy.Compile(rules, methodsOf(routes))
-	problems := make([]config.Problem, 0, len(unknown))
-	for _, u := range unknown {
-		at := positions[u.Rule]
-		problems = append(problems, config.Problem{Message: u.Message,
-			Path: fmt.Sprintf("teams[%d].allow[%d].methods[%d]", at.team, at.rule, u.Method)})
+	_, found := policy.Compile(rules, methods)
+	problems := make([]config.Problem, 0, len(found))
+	for _, f := range found {
+		at := positions[f.Rule]
+		problems = append(problems, config.Problem{Message: f.Message,
+			Path: fmt.Sprintf("teams[%d].allow[%d].%s", at.team, at.rule, keyOf(f))})
 	}
 	return problems
 }

@@ -1,6 +1,13 @@
 package proxy
 
-import "log/slog"
+import (
+	"log/slog"
+
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+	"github.com/c1proxy/c1proxy/internal/config"
+	"github.com/c1proxy/c1proxy/internal/policy"
+	"github.com/c1proxy/c1proxy/internal/route"
+)
 
 // StageNames are the names of the stages, outermost first.
 func StageNames() []string {
@@ -10,6 +17,21 @@ func StageNames() []string {
 	}
 	return names
 }
+
+// CheckRules is checkRules.
+func CheckRules(cfg *configv1.Config, methods []policy.Method) []config.Problem {
+	return checkRules(cfg, methods)
+}
+
+// Admit compiles the policy of a configuration as Open does.
+func Admit(cfg *configv1.Config, methods []policy.Method) (*policy.Policy, error) {
+	var g gateway
+	err := g.admit(cfg, methods)
+	return g.policy, err
+}
+
+// MethodsOf is methodsOf.
+func MethodsOf(routes []*route.Route) []policy.Method { return methodsOf(routes) }
 
 // StatedReason is statedReason.
 var StatedReason = statedReason

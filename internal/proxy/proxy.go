@@ -19,6 +19,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/catalog"
 	"github.com/c1proxy/c1proxy/internal/credential"
+	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
@@ -124,10 +125,11 @@ func loadRoutes(local []Local) ([]*route.Route, map[string]Local, error) {
 	return routes, locals, nil
 }
 
-func methodsOf(routes []*route.Route) []string {
-	methods := make([]string, len(routes))
+// methodsOf are the routes as the policy knows them.
+func methodsOf(routes []*route.Route) []policy.Method {
+	methods := make([]policy.Method, len(routes))
 	for i, r := range routes {
-		methods[i] = r.Method()
+		methods[i] = policy.Method{Name: r.Method(), ReadOnly: r.ReadOnly, Draft: r.Stability == route.Draft}
 	}
 	return methods
 }

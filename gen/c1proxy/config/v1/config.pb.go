@@ -656,12 +656,22 @@ func (x *ApiKey) GetSha256() string {
 	return ""
 }
 
-// A rule that allows some methods.
+// A rule that allows some methods: those that methods names, less what class
+// and include_draft leave out.
 type Rule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Full method names, PACKAGE.SERVICE/METHOD, or every method of a service,
-	// PACKAGE.SERVICE/*. Required.
-	Methods       []string `protobuf:"bytes,1,rep,name=methods,proto3" json:"methods,omitempty"`
+	// Methods by their full names. PACKAGE.SERVICE/METHOD is one;
+	// PACKAGE.SERVICE/* all of a service; PACKAGE.*/* all of exactly that
+	// package; PACKAGE.**/* all of that package and of those below it, so that
+	// c1.**/* is all of C1's. A * stands for a whole name, and nowhere else. What
+	// later versions of c1proxy add is matched too. Required.
+	Methods []string `protobuf:"bytes,1,rep,name=methods,proto3" json:"methods,omitempty"`
+	// read allows only methods without side effects, write only the others.
+	// Without it both are allowed.
+	Class string `protobuf:"bytes,2,opt,name=class,proto3" json:"class,omitempty"`
+	// Allow draft methods too, which C1 may still change or remove. A rule
+	// without it allows none, even where it names one. Default: false.
+	IncludeDraft  bool `protobuf:"varint,3,opt,name=include_draft,json=includeDraft,proto3" json:"include_draft,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,6 +711,20 @@ func (x *Rule) GetMethods() []string {
 		return x.Methods
 	}
 	return nil
+}
+
+func (x *Rule) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Rule) GetIncludeDraft() bool {
+	if x != nil {
+		return x.IncludeDraft
+	}
+	return false
 }
 
 // The limits of a team. A call must be within all that are given.
@@ -1003,9 +1027,11 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\bsync-botR\x04name\x12>\n" +
 	"\bapi_keys\x18\x02 \x03(\v2\x19.c1proxy.config.v1.ApiKeyB\b\xbaH\x05\x92\x01\x02\x10\x02R\aapiKeys\"=\n" +
 	"\x06ApiKey\x123\n" +
-	"\x06sha256\x18\x01 \x01(\tB\x1b\xbaH\x18\xc8\x01\x01r\x132\x11^[0-9a-fA-F]{64}$R\x06sha256\"c\n" +
+	"\x06sha256\x18\x01 \x01(\tB\x1b\xbaH\x18\xc8\x01\x01r\x132\x11^[0-9a-fA-F]{64}$R\x06sha256\"\xb5\x01\n" +
 	"\x04Rule\x12[\n" +
-	"\amethods\x18\x01 \x03(\tBA\xbaH>\x92\x01;\b\x01\"7r5\x18\x80\x04\x92\x02/c1.api.app.v1.ConnectorService/ConfirmSyncValidR\amethods\"h\n" +
+	"\amethods\x18\x01 \x03(\tBA\xbaH>\x92\x01;\b\x01\"7r5\x18\x80\x04\x92\x02/c1.api.app.v1.ConnectorService/ConfirmSyncValidR\amethods\x12+\n" +
+	"\x05class\x18\x02 \x01(\tB\x15\xbaH\x12\xd8\x01\x01r\rR\x04readR\x05writeR\x05class\x12#\n" +
+	"\rinclude_draft\x18\x03 \x01(\bR\fincludeDraft\"h\n" +
 	"\x06Limits\x12,\n" +
 	"\x04team\x18\x01 \x01(\v2\x18.c1proxy.config.v1.LimitR\x04team\x120\n" +
 	"\x06caller\x18\x02 \x01(\v2\x18.c1proxy.config.v1.LimitR\x06caller\"\x97\x01\n" +
