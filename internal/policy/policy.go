@@ -95,16 +95,18 @@ func Compile(rules []Rule, methods []Method) (*Policy, []Problem) {
 	}
 	var problems []Problem
 	for i := range p.rules {
-		problems = p.add(i, problems)
+		if problems = p.add(i, problems); len(problems) == maxProblems {
+			break
+		}
 	}
 	if len(problems) > 0 {
-		return nil, problems[:min(len(problems), maxProblems)]
+		return nil, problems
 	}
 	return p, nil
 }
 
 // add puts the verdicts of a rule after those of the rules before it, and
-// appends the rule's problems, unless there are enough.
+// appends the rule's problems, until there are maxProblems.
 func (p *Policy) add(i int, problems []Problem) []Problem {
 	rule := &p.rules[i]
 	if rule.Class != Both && rule.Class != Read && rule.Class != Write {
@@ -119,11 +121,14 @@ func (p *Policy) add(i int, problems []Problem) []Problem {
 		pattern, ok := parsePattern(text)
 		switch {
 		case ok && p.apply(i, pattern, verdicts):
-		case len(problems) >= maxProblems: // to say what to write instead takes time
+			continue
 		case ok:
 			problems = append(problems, Problem{Rule: i, Method: j, Message: p.idle(rule, text, pattern)})
 		default:
 			problems = append(problems, Problem{Rule: i, Method: j, Message: p.malformed(text)})
+		}
+		if len(problems) == maxProblems {
+			break
 		}
 	}
 	return problems

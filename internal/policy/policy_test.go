@@ -168,6 +168,8 @@ func TestCompileProblems(t *testing.T) {
 		{"c1.a.v1.S", draft, `is no method or pattern; did you mean "c1.a.v1.S/*"?`},
 		{"c1.a.v1.S.Get", draft, `is no method or pattern; did you mean "c1.a.v1.S/Get"?`},
 		{"/c1.a.v1.S/Get", draft, `is no method or pattern; did you mean "c1.a.v1.S/Get"?`},
+		{"/c1.a", draft, `is no method or pattern; did you mean "c1.a.**/*"?`},
+		{"c1.a.1.S/Get", draft, `is no method or pattern; did you mean "c1.a.v1.S/Get"?`},
 		{"Confirm", draft, `is no method or pattern; did you mean "c1.b.T/Confirm"?`},
 		{"T/Confirm", draft, `is no method or pattern; did you mean "c1.b.T/Confirm"?`},
 		{"S/Get", draft, `is no method or pattern; did you mean "c1.a.v1.S/Get" or "c1.a.v10.S/Get" or "c1x.S/Get"?`},
@@ -219,15 +221,20 @@ func TestManyProblems(t *testing.T) {
 	if p != nil || len(problems) != 100 || problems[99].Rule != 1 || problems[99].Method != 29 {
 		t.Errorf("got %v and %d problems", p, len(problems))
 	}
+	classes := slices.Repeat([]policy.Rule{{Class: "admin"}}, 101)
+	if _, problems := policy.Compile(classes, methods); len(problems) != 100 {
+		t.Errorf("%d problems of classes", len(problems))
+	}
 }
 
 // The rules that a Policy was made of, and the methods, may be changed
 // afterwards.
 func TestCompileKeepsNothing(t *testing.T) {
 	rules := []policy.Rule{{Name: "t/0", Team: "t", Methods: []string{"c1.b.T/Confirm"}}}
-	given := slices.Clone(methods)
+	given := []policy.Method{{Name: "c1.b.T/Confirm"}, {Name: "c1.a.S/Get"}}
+	before := slices.Clone(given)
 	p, problems := policy.Compile(rules, given)
-	if len(problems) > 0 || !slices.Equal(given, methods) {
+	if len(problems) > 0 || !slices.Equal(given, before) {
 		t.Fatalf("got %v, and the methods %v", problems, given)
 	}
 	rules[0].Name, given[0].Name = "other", "other"
