@@ -208,7 +208,7 @@ teams:
       - name: reader
         api_keys: [{sha256: "%s"}]
     allow:
-      - methods: ["c1.api.app.v1.ConnectorService/Get", "c1.api.app.v1.ConnectorService/List"]
+      - {methods: ["c1.**/*"], class: read}
 audit: {dir: "`+g.dir+`", key_file: "`+filepath.Join(dir, "audit.key")+`"}
 admin: {address: "127.0.0.1:0"}
 `, hashes...)

@@ -21,9 +21,9 @@ import (
 var larger = []policy.Method{
 	{Name: "c1.api.app.v1.ConnectorService/Get", ReadOnly: true},
 	{Name: "c1.api.app.v1.ConnectorService/ForceSync"},
-	{Name: "c1.api.app.v1.ConnectorService/Pause", Stability: route.Draft},
-	{Name: "c1.api.vault.v1.VaultService/Search", ReadOnly: true, Stability: route.Draft},
-	{Name: "c1.api.vault.v1.VaultService/Rotate", Stability: route.Draft},
+	{Name: "c1.api.app.v1.ConnectorService/Pause", Draft: true},
+	{Name: "c1.api.vault.v1.VaultService/Search", ReadOnly: true, Draft: true},
+	{Name: "c1.api.vault.v1.VaultService/Rotate", Draft: true},
 }
 
 func checkLarger(cfg *configv1.Config) []config.Problem { return proxy.CheckRules(cfg, larger) }
