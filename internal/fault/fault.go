@@ -42,6 +42,14 @@ type Fault struct {
 	Metadata map[string]string
 	// RetryAfter is how long waiting helps; 0 where it is not known to help.
 	RetryAfter time.Duration
+	// Status is the HTTP status on C1's REST paths, where it is not the code's
+	// own: a 4xx that C1 itself gave, or one for which gRPC has no code (405,
+	// 415). 0 is the code's own.
+	Status int
+	// Uncertain says that the request was sent, that its method has side
+	// effects, and that nothing tells whether it acted. HTTPStatus then is none
+	// that a client takes for an invitation to repeat.
+	Uncertain bool
 	// Cause is for our own log, never for the caller. Nil is legal.
 	Cause error
 	// plain says that Connect adds no details.
@@ -83,9 +91,10 @@ func (f *Fault) Unwrap() error { return f.Cause }
 // Connect returns f in the form that connect-go writes in each protocol: the
 // code, the message, a google.rpc.ErrorInfo and, where waiting helps, a
 // google.rpc.RetryInfo with a Retry-After header in seconds (RFC 9110,
-// section 10.2.3). The faults of a caller's own context have no details.
+// section 10.2.3). The faults of a caller's own context have no details. Of
+// finds f in the result again, but its text is the message alone.
 func (f *Fault) Connect() *connect.Error {
-	out := connect.NewError(f.Code, errors.New(f.Message))
+	out := connect.NewError(f.Code, shown{f})
 	if f.plain {
 		return out
 	}
@@ -96,6 +105,15 @@ func (f *Fault) Connect() *connect.Error {
 	}
 	return out
 }
+
+// shown is a Fault whose text is what a caller may see.
+type shown struct{ fault *Fault }
+
+// Error is the message.
+func (s shown) Error() string { return s.fault.Message }
+
+// Unwrap returns the Fault.
+func (s shown) Unwrap() error { return s.fault }
 
 // Seconds writes d as whole seconds, rounded up, as Retry-After and the
 // RateLimit fields have it.

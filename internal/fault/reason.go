@@ -15,6 +15,7 @@ const (
 	Overloaded                 Reason = "OVERLOADED"
 	BadRequest                 Reason = "BAD_REQUEST"
 	BadPathValue               Reason = "BAD_PATH_VALUE"
+	NotServed                  Reason = "NOT_SERVED"
 	TooLarge                   Reason = "TOO_LARGE"
 	AuditUnavailable           Reason = "AUDIT_UNAVAILABLE"
 	AuditNotDurable            Reason = "AUDIT_NOT_DURABLE"
@@ -41,6 +42,7 @@ var explained = map[Reason]string{
 	Overloaded:                 "c1proxy has as much in flight as it accepts",
 	BadRequest:                 "the request does not read as the method's message",
 	BadPathValue:               "a field that becomes part of C1's path is empty or changes the path's meaning",
+	NotServed:                  "C1 has no operation with this path, or none with this verb",
 	TooLarge:                   "the request is larger than c1proxy accepts",
 	AuditUnavailable:           "the audit could not record the intent, so nothing was sent",
 	AuditNotDurable:            "the call was sent, but its outcome could not be recorded",

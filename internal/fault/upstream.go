@@ -36,6 +36,9 @@ func FromAnswer(readOnly bool, status int, header http.Header, body []byte) *Fau
 	if status < 400 || status > 499 {
 		return f
 	}
+	if kept(status) {
+		f.Status = status
+	}
 	said, ok := parseStatus(body)
 	if !ok {
 		return f
@@ -55,6 +58,9 @@ func row(readOnly bool, status int, header http.Header) *Fault {
 	case http.StatusUnauthorized:
 		return New(connect.CodeInternal, UpstreamCredentialRejected,
 			"C1 refused c1proxy's own credential (401): an operator must look at the tenant's credential; yours is fine")
+	case http.StatusProxyAuthRequired:
+		return New(connect.CodeInternal, UpstreamCredentialRejected,
+			"a proxy before C1 wants a credential of c1proxy (407): an operator must look at the way to C1; yours is fine")
 	case http.StatusForbidden:
 		return New(connect.CodePermissionDenied, UpstreamDenied,
 			"C1 denied this to c1proxy's credential (403): an operator must give the tenant's credential the right")
@@ -70,7 +76,7 @@ func row(readOnly bool, status int, header http.Header) *Fault {
 		return f
 	case http.StatusMethodNotAllowed:
 		return New(connect.CodeUnimplemented, UpstreamRefused, "C1 does not serve this method on this path (405)")
-	case http.StatusRequestTimeout, 499:
+	case http.StatusRequestTimeout, statusClientGone:
 		return uncertain(readOnly, "C1 gave up waiting for the request (%d)", status)
 	}
 	switch {
@@ -105,7 +111,9 @@ func uncertain(readOnly bool, format string, args ...any) *Fault {
 	if readOnly {
 		return New(connect.CodeUnavailable, UpstreamFailed, format, args...)
 	}
-	return New(connect.CodeUnknown, OutcomeUnknown, format+"; the request may have acted: look at C1 before you repeat it", args...)
+	f := New(connect.CodeUnknown, OutcomeUnknown, format+"; the request may have acted: look at C1 before you repeat it", args...)
+	f.Uncertain = true
+	return f
 }
 
 // Unusable is the fault of an answer that cannot be read as one: a redirect,
@@ -128,11 +136,12 @@ func Unusable(readOnly bool, status int, why string) *Fault {
 // deadline_exceeded either way.
 func FromExchange(readOnly, sent bool, err error) *Fault {
 	if errors.Is(err, context.DeadlineExceeded) {
-		message := "C1 did not answer in time"
+		f := New(connect.CodeDeadlineExceeded, DeadlineExceeded, "C1 did not answer in time").Because(err)
 		if sent && !readOnly {
-			message += "; the request may have acted: look at C1 before you repeat it"
+			f.Message += "; the request may have acted: look at C1 before you repeat it"
+			f.Uncertain = true
 		}
-		return New(connect.CodeDeadlineExceeded, DeadlineExceeded, "%s", message).Because(err)
+		return f
 	}
 	if !sent {
 		return New(connect.CodeUnavailable, UpstreamUnreachable, "no connection to C1 could be had; nothing was sent").Because(err)
@@ -161,10 +170,21 @@ func parseStatus(body []byte) (status, bool) {
 // nothing but "refused".
 func refinable(status int) bool {
 	switch status {
-	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests, 499:
+	case http.StatusUnauthorized, http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusTooManyRequests, statusClientGone:
 		return false
 	}
 	return true
+}
+
+// kept names the statuses of C1's that a caller of C1's REST paths gets as
+// they are. What C1 says to c1proxy and not to the caller is none of them:
+// that it wants other credentials (401, 407), or gave up waiting (408, 499).
+func kept(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusProxyAuthRequired, http.StatusRequestTimeout, statusClientGone:
+		return false
+	}
+	return status >= 400 && status <= 499
 }
 
 // refining names the codes that a body may choose: those that say that the
