@@ -30,7 +30,9 @@ type Value struct {
 // if it is empty, longer than 256 bytes, "." or "..", or holds what could
 // change the path's meaning on any hop: / \ % ? # ; a control character, or
 // anything outside ASCII. C1's ids are opaque, so everything else is
-// legal, and percent-encoded (RFC 3986, section 2.1) unless unreserved.
+// legal, and percent-encoded (RFC 3986, section 2.1) unless unreserved. Only
+// where a value would make the path fit another operation of the same verb as
+// well, it is refused too: see rival.go.
 func (r *Route) Expand(message protoreflect.Message) (path string, values []Value, err error) {
 	var b strings.Builder
 	b.Grow(128)
@@ -47,6 +49,9 @@ func (r *Route) Expand(message protoreflect.Message) (path string, values []Valu
 			return "", values, err
 		}
 		encode(&b, value.Text)
+	}
+	if err := r.contest(values); err != nil {
+		return "", values, err
 	}
 	path = b.String()
 	if err := r.assert(path, values); err != nil {

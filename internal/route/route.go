@@ -41,6 +41,8 @@ type Route struct {
 	ReadOnly bool
 	// Stability says whether C1 may still change or remove the method.
 	Stability Stability
+	// rivals share some paths with this route.
+	rivals []*Route
 }
 
 // A Stability is a level at which C1 publishes a method; Stable where it names
@@ -79,7 +81,8 @@ type MessageTypes interface {
 // Load returns the routes of every method of every registered service whose
 // package lies under prefix (such as "c1."), sorted by procedure. A method
 // without a google.api.http rule, or with an option that says what this package
-// does not understand, is an error that names it.
+// does not understand, is an error that names it, as are two with the same verb
+// and path.
 func Load(files *protoregistry.Files, types MessageTypes, prefix string) ([]*Route, error) {
 	var routes []*Route
 	var failed error
@@ -101,6 +104,9 @@ func Load(files *protoregistry.Files, types MessageTypes, prefix string) ([]*Rou
 		return true
 	})
 	slices.SortFunc(routes, func(a, b *Route) int { return strings.Compare(a.Procedure, b.Procedure) })
+	if failed == nil {
+		failed = findRivals(routes)
+	}
 	return routes, failed
 }
 
