@@ -2,6 +2,7 @@ package rest_test
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/rest"
 	"github.com/c1proxy/c1proxy/internal/route"
+	"github.com/c1proxy/c1proxy/internal/sandbox"
 )
 
 // What a verb and a path lead to: a call, a call with a bad value, another
@@ -154,6 +156,62 @@ func TestEveryRoute(t *testing.T) {
 			}
 		}
 	}
+}
+
+// For every two linked operations of one verb that share a path: values with
+// which the path of one fits the other are refused, so that who may call the
+// one cannot call the other. The sandbox shows that it would have.
+func TestEveryOverlap(t *testing.T) {
+	files, own := described(t, shelf)
+	c1, err := sandbox.New(sandbox.Config{Files: files, Remember: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := 0
+	for i, routes := range [][]*route.Route{own, mirrored(t)} {
+		pairs := 0
+		for _, r := range routes {
+			for _, other := range routes {
+				raw, path, ok := shared(r, other)
+				if !ok {
+					continue
+				}
+				pairs++
+				if _, err := r.Bind(r.Input.New(), raw); err == nil || !strings.Contains(err.Error(), other.Method()) {
+					t.Errorf("%s with the path %s of %s: got %v", r.Method(), path, other.Method(), err)
+				}
+				if seen, _ := ask(c1, r.Verb, path); i == 0 && seen == other.Method() {
+					taken++
+				}
+			}
+		}
+		t.Logf("%d ways from one operation to another", pairs)
+	}
+	if taken == 0 {
+		t.Error("the sandbox took none for the other operation: the test shows nothing")
+	}
+}
+
+// shared returns a path that fits the templates of both routes for some values
+// of r's only, with those. The more special of two is not such: its own path
+// is all that it has.
+func shared(r, other *route.Route) (raw []string, path string, ok bool) {
+	if r == other || r.Verb != other.Verb || len(r.Segments) != len(other.Segments) {
+		return nil, "", false
+	}
+	for i, s := range r.Segments {
+		o := other.Segments[i]
+		if s.Field == nil && o.Field == nil && s.Literal != o.Literal {
+			return nil, "", false
+		}
+		segment := cmp.Or(s.Literal, o.Literal, "7")
+		path += "/" + segment
+		if s.Field != nil {
+			raw = append(raw, segment)
+			ok = ok || o.Field == nil
+		}
+	}
+	return raw, path, ok
 }
 
 // sample expands a route with a distinct value for each variable.
