@@ -44,7 +44,7 @@ type Fault struct {
 	RetryAfter time.Duration
 	// Status is the HTTP status on C1's REST paths, where it is not the code's
 	// own: a 4xx that C1 itself gave, or one for which gRPC has no code (405,
-	// 415). 0 is the code's own.
+	// 408, 415). 0 is the code's own.
 	Status int
 	// Uncertain says that the request was sent, that its method has side
 	// effects, and that nothing tells whether it acted. HTTPStatus then is none

@@ -24,6 +24,11 @@ import (
 	"github.com/c1proxy/c1proxy/internal/rest"
 )
 
+// A binding can hold either door's writer.
+var _, _ interface {
+	Write(w http.ResponseWriter, r *http.Request, err error) error
+} = rest.ErrorWriter{}, (*connect.ErrorWriter)(nil)
+
 // write writes an error and checks what holds for every one.
 func write(t *testing.T, err error) (*httptest.ResponseRecorder, *status.Status) {
 	t.Helper()

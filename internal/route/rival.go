@@ -2,15 +2,15 @@ package route
 
 import "fmt"
 
+// findRivals tells each route its rivals. Two routes of the same verb whose
+// templates fit the same paths are an error that names both.
+//
 // A rival of a route is another one of the same verb whose template some path
 // fits as well. C1's document has dozens: POST /findings/{finding_id}/state is
 // one finding's, and POST /findings/bulk/state is the state of many. With the
 // finding_id "bulk" the path of the first operation is that of the second, and
 // who may call the one would call the other. How C1 chooses between the two is
 // not published, so a path that fits both is not sent, whoever asks for it.
-
-// findRivals tells each route its rivals. Two routes of the same verb whose
-// templates fit the same paths are an error that names both.
 func findRivals(routes []*Route) error {
 	type group struct {
 		verb     string
