@@ -10,7 +10,8 @@ import "fmt"
 // one finding's, and POST /findings/bulk/state is the state of many. With the
 // finding_id "bulk" the path of the first operation is that of the second, and
 // who may call the one would call the other. How C1 chooses between the two is
-// not published, so a path that fits both is not sent, whoever asks for it.
+// not published, so that of both a value that leads to such a path is refused.
+// An operation whose own template says it in literals is not in question.
 func findRivals(routes []*Route) error {
 	type group struct {
 		verb     string
