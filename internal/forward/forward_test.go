@@ -81,7 +81,7 @@ func send(t *testing.T, u *forward.Upstream, sync string) (forward.Result, *faul
 	}
 	result, err := exchange.Send(t.Context())
 	if err == nil {
-		if _, err := transcode.Answer(result.Body, r.Output); err != nil {
+		if _, _, err := transcode.Answer(result.Body, r.Output); err != nil {
 			return result, fault.Unusable(r.ReadOnly, result.Status, "not an answer")
 		}
 		return result, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/principal"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
+	"github.com/c1proxy/c1proxy/internal/transcode"
 )
 
 // A call is what is known of one request as it travels down the line. One
@@ -39,6 +40,8 @@ type call struct {
 	rule string
 	// path holds the path values, once the request has been decoded.
 	path audit.Fields
+	// strays are what the request held and its message does not.
+	strays transcode.Strays
 	// status is the HTTP status of the answer; 0 until it is written.
 	status int
 	// fault is what the call was refused with or failed with; nil if it was not.

@@ -62,7 +62,7 @@ func (u *upstreams) send(ctx context.Context, t *tenant, ready *forward.Exchange
 	}
 	a := answer{status: result.Status, attempts: result.Attempts}
 	if err == nil {
-		if a.message, err = transcode.Answer(result.Body, u.route.Output); err != nil {
+		if a.message, a.strays, err = transcode.Answer(result.Body, u.route.Output); err != nil {
 			err = fault.Unusable(u.route.ReadOnly, result.Status, "C1's answer is not the JSON that it should be").Because(err)
 		}
 	}

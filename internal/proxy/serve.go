@@ -11,6 +11,7 @@ import (
 
 	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/telemetry"
 	"github.com/c1proxy/c1proxy/internal/transcode"
 )
 
@@ -20,13 +21,11 @@ import (
 func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*connect.Response[wire], error) {
 	c := callFrom(ctx)
 	codec := request.Msg.codec
-	message, unknown, err := transcode.Decode(codec, request.Msg.data, b.route.Input)
+	message, strays, err := transcode.Decode(codec, request.Msg.data, b.route.Input)
 	if err != nil {
 		return nil, b.deny(ctx, c, err)
 	}
-	if unknown > 0 {
-		b.metrics.Unknown(unknown)
-	}
+	c.strays = strays
 
 	send, err := b.destination.prepare(ctx, c, request, message)
 	if err != nil {
@@ -88,6 +87,8 @@ type answer struct {
 	fault *fault.Fault
 	// err is a local destination's own error, passed on as it is.
 	err error
+	// strays are what C1's answer held and message does not.
+	strays transcode.Strays
 	// outcome, status and attempts are for the record.
 	outcome  audit.Outcome
 	status   int
@@ -127,6 +128,7 @@ func (b *binding) conclude(caller context.Context, c *call, intent *audit.Record
 	case a.err != nil:
 		r.Code = connect.CodeOf(a.err).String()
 	}
+	b.countStrays(c, &a)
 	r.Duration = time.Since(c.begun)
 	r.ClientGone = caller.Err() != nil
 	if err := b.append(r); err != nil && a.outcome != audit.OutcomeNotSent {
@@ -134,6 +136,23 @@ func (b *binding) conclude(caller context.Context, c *call, intent *audit.Record
 			"the request was sent, but its outcome could not be recorded: look at C1 before you repeat it").Because(err)}
 	}
 	return a
+}
+
+// countStrays measures and logs, in one line a call, what its bodies held and
+// their messages have no place for. Of a call that was refused before it was
+// sent nothing was lost, and nothing is said.
+func (b *binding) countStrays(c *call, a *answer) {
+	if !c.strays.Any() && !a.strays.Any() {
+		return
+	}
+	for kind, n := range c.strays.All() {
+		b.metrics.Strayed(telemetry.Request, kind.String(), n)
+	}
+	for kind, n := range a.strays.All() {
+		b.metrics.Strayed(telemetry.Answer, kind.String(), n)
+	}
+	b.gateway.logger.Info("a call held what the mirror has no place for", "request_id", c.id,
+		"procedure", b.route.Method(), "request", &c.strays, "answer", &a.strays)
 }
 
 // respond turns an answer into what connect encodes.

@@ -49,7 +49,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	refusals *prometheus.CounterVec
 	upstream *prometheus.CounterVec
-	unknown  *prometheus.CounterVec
+	strays   *prometheus.CounterVec
 	inFlight prometheus.Gauge
 }
 
@@ -66,12 +66,14 @@ func New() *Metrics {
 			Name: "c1proxy_faults_total", Help: "Calls that c1proxy answered with a fault, by its reason."}, []string{"reason"}),
 		upstream: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "c1proxy_upstream_requests_total", Help: "HTTP requests sent to C1, by status class; none where no answer came."}, []string{"tenant", "status"}),
-		unknown: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "c1proxy_unknown_fields_total", Help: "Fields of binary requests that the mirror does not have, dropped."}, []string{"procedure"}),
+		strays: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "c1proxy_strays_total", Help: "What bodies held and the mirror has no place for: dropped from requests and answers " +
+				"(of an unknown_any_type the whole object is kept), and passed on in what is forwarded as it came."},
+			[]string{"procedure", "direction", "kind"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "c1proxy_calls_in_flight", Help: "Calls that have begun and are not answered."}),
 	}
-	m.registry.MustRegister(m.calls, m.duration, m.refusals, m.upstream, m.unknown, m.inFlight,
+	m.registry.MustRegister(m.calls, m.duration, m.refusals, m.upstream, m.strays, m.inFlight,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -125,14 +127,12 @@ type Procedure struct {
 	metrics  *Metrics
 	name     string
 	duration prometheus.Observer
-	unknown  prometheus.Counter
 	calls    [doors][codes]atomic.Pointer[prometheus.Counter]
 }
 
 // Procedure returns the instruments of a procedure.
 func (m *Metrics) Procedure(name string) *Procedure {
-	return &Procedure{metrics: m, name: name,
-		duration: m.duration.WithLabelValues(name), unknown: m.unknown.WithLabelValues(name)}
+	return &Procedure{metrics: m, name: name, duration: m.duration.WithLabelValues(name)}
 }
 
 // Begin counts a call as in flight until Answered.
@@ -155,5 +155,21 @@ func (p *Procedure) Answered(door Door, code connect.Code, took time.Duration) {
 	(*counter).Inc()
 }
 
-// Unknown counts dropped fields.
-func (p *Procedure) Unknown(fields int) { p.unknown.Add(float64(fields)) }
+// A Direction is where a body was going.
+type Direction string
+
+// The directions.
+const (
+	// Request is a caller's body, read and written anew for C1.
+	Request Direction = "request"
+	// Forwarded is a caller's body, or query, that goes to C1 as it came.
+	Forwarded Direction = "forwarded"
+	// Answer is a body of C1's.
+	Answer Direction = "answer"
+)
+
+// Strayed counts n strays of a kind, which must be from a fixed list. Most
+// calls have none, so the counters are made when they are needed.
+func (p *Procedure) Strayed(direction Direction, kind string, n int) {
+	p.metrics.strays.WithLabelValues(p.name, string(direction), kind).Add(float64(n))
+}

@@ -1,22 +1,39 @@
 // Package transcode turns a caller's bytes into a message, a message into
 // C1's HTTP request, and C1's JSON back into a message and a caller's bytes.
+// Nothing is lost on the way without being refused or counted.
 //
 // What a caller sends is read strictly in JSON, where an unknown field is a
 // mistake, and by protobuf's own rule in binary, where it may be a newer
 // client's: it is dropped, and the drop is counted. What C1 answers is read
-// leniently: C1 adds fields at any time, and none of that may fail a call.
+// leniently: C1 adds fields, enum values and types at any time, and none of
+// that may fail a call. What is forwarded as it came is read as C1 may read
+// it, and refused where two readers could differ.
+//
+// JSON is protobuf's own mapping, as protojson has it, with one addition: a
+// google.protobuf.Any may stand for any JSON object. One whose @type nobody
+// knows, or that has none, becomes an Any that holds it as a Struct, under
+// ObjectURL, and is written as that object again. A binary client sees a
+// Struct, a JSON client sees the object, and both can send back what they
+// got. A binary client that has an object of its own to send may pack a Struct
+// with a string @type under any type URL. @type in a Struct field is the
+// user's own data and means nothing.
+//
+// Numbers in a Struct are doubles: an integer above 2^53 loses its last
+// digits there, also in an object that an Any holds. A body that is forwarded
+// as it came keeps them, since only c1proxy's own copy has lost them.
+//
+// The path of a field, in errors and counts, has proto names:
+// list[3].connector.created_at. No error quotes a value. Extensions and
+// groups, which C1 does not use, are fields that are not known.
 package transcode
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -24,14 +41,9 @@ import (
 	"github.com/c1proxy/c1proxy/internal/route"
 )
 
-// maxDepth bounds how deeply messages may nest, in JSON and in binary.
+// maxDepth bounds how deeply messages may nest in binary, and objects and
+// arrays in JSON.
 const maxDepth = 100
-
-var (
-	strictJSON  = protojson.UnmarshalOptions{RecursionLimit: maxDepth}
-	lenientJSON = protojson.UnmarshalOptions{RecursionLimit: maxDepth, DiscardUnknown: true}
-	binary      = proto.UnmarshalOptions{RecursionLimit: maxDepth}
-)
 
 // A Codec is how a caller's messages are written.
 type Codec string
@@ -42,26 +54,46 @@ const (
 	Binary Codec = "proto"
 )
 
-// Decode reads a caller's request. unknown counts the fields of a binary
-// request that the message does not have and that are dropped; in JSON such a
-// field is an error. The error is a *fault.Fault, BadRequest, in words about
-// the caller's own data. data is not kept.
-func Decode(codec Codec, data []byte, input protoreflect.MessageType) (message proto.Message, unknown int, err error) {
-	message = input.New().Interface()
+// Decode reads a caller's request. What the message has no place for is an
+// error in JSON; in a binary request, also in the messages that an Any holds,
+// it is dropped and counted. The error is a *fault.Fault, BadRequest, that
+// names the field, in words about the caller's own data. data is not kept.
+func Decode(codec Codec, data []byte, input protoreflect.MessageType) (proto.Message, Strays, error) {
+	message := input.New().Interface()
+	prefix := fmt.Sprintf("the request does not read as %s: ", input.Descriptor().FullName())
 	if codec == JSON {
 		if len(data) == 0 {
-			err = errors.New("the body is empty: send at least {}")
-		} else {
-			err = strictJSON.Unmarshal(data, message)
+			return nil, Strays{}, refuse(prefix, errEmpty)
 		}
-	} else if err = binary.Unmarshal(data, message); err == nil {
-		unknown = dropUnknown(message.ProtoReflect())
+		r := reader{scanner: scanner{data: data}, manner: strict}
+		if err := r.read(message); err != nil {
+			return nil, Strays{}, refuse(prefix, err)
+		}
+		return message, r.strays, nil
 	}
-	if err != nil {
-		return nil, 0, fault.New(connect.CodeInvalidArgument, fault.BadRequest,
-			"the request does not read as %s: %s", input.Descriptor().FullName(), words(err)).Because(err)
+	if err := (proto.UnmarshalOptions{RecursionLimit: maxDepth}).Unmarshal(data, message); err != nil {
+		return nil, Strays{}, refuse(prefix, err)
 	}
-	return message, unknown, nil
+	var s settler
+	if err := s.message(message.ProtoReflect()); err != nil {
+		return nil, Strays{}, refuse(prefix, err)
+	}
+	return message, s.strays, nil
+}
+
+var errEmpty = &mistake{why: "the body is empty: send at least {}"}
+
+// refuse is the fault of a caller's mistake.
+func refuse(prefix string, err error) error {
+	f := fault.New(connect.CodeInvalidArgument, fault.BadRequest, "%s%s", prefix, words(err))
+	var m *mistake
+	if !errors.As(err, &m) {
+		return f.Because(err)
+	}
+	if m.where != "" {
+		f.With("field", m.where)
+	}
+	return f
 }
 
 // Encode writes a response for a caller. The result is the caller's to keep.
@@ -69,7 +101,7 @@ func Encode(codec Codec, message proto.Message) ([]byte, error) {
 	var data []byte
 	var err error
 	if codec == JSON {
-		data, err = protojson.Marshal(message)
+		data, err = write(message)
 	} else {
 		data, err = proto.Marshal(message)
 	}
@@ -79,154 +111,46 @@ func Encode(codec Codec, message proto.Message) ([]byte, error) {
 	return data, nil
 }
 
-// A Target is what a message becomes on C1's side.
-type Target struct {
-	// Path is percent-encoded and begins with a slash.
-	Path string
-	// Query is encoded, without a question mark; "" for none.
-	Query string
-	// Body is JSON; nil for a method without one.
-	Body []byte
-	// Values are the path values in clear, for the record.
-	Values []route.Value
-}
-
-// Request builds the HTTP request of a message. The error is a *fault.Fault
-// that names the field; even then the target holds the path values as far as
-// they were read.
-func Request(r *route.Route, message proto.Message) (Target, error) {
-	var t Target
-	var err error
-	if t.Path, t.Values, err = r.Expand(message.ProtoReflect()); err != nil {
-		return t, err
-	}
-	rest := unbound(r, message)
-	if r.HasBody {
-		t.Body, err = body(rest)
-	} else {
-		t.Query, err = query(rest)
-	}
-	return t, err
-}
-
-// unbound returns the part of the message that the path does not hold, or nil
-// if that is empty. The result shares its values with message.
-func unbound(r *route.Route, message proto.Message) proto.Message {
-	var rest protoreflect.Message
-	source := message.ProtoReflect()
-	fields := source.Descriptor().Fields()
-	for i := range fields.Len() {
-		field := fields.Get(i)
-		if !source.Has(field) || r.Binds(field) {
-			continue
-		}
-		if rest == nil {
-			rest = r.Input.New()
-		}
-		rest.Set(field, source.Get(field))
-	}
-	if rest == nil {
-		return nil
-	}
-	return rest.Interface()
-}
-
-func body(rest proto.Message) ([]byte, error) {
-	if rest == nil {
-		return []byte("{}"), nil
-	}
-	data, err := protojson.Marshal(rest)
-	if err != nil {
-		return nil, fault.New(connect.CodeInvalidArgument, fault.BadRequest,
-			"the request cannot be written as C1's JSON: %s", words(err)).Because(err)
-	}
-	return data, nil
-}
-
-// query writes singular and repeated scalar fields as name=value, by proto
-// name, as C1's document has them.
-func query(rest proto.Message) (string, error) {
-	if rest == nil {
-		return "", nil
-	}
-	values := make(url.Values)
-	var failed error
-	rest.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		if field.Message() != nil || field.IsMap() {
-			failed = fault.New(connect.CodeUnimplemented, fault.BadRequest,
-				"%s cannot travel in a query", field.Name()).With("field", string(field.Name()))
-			return false
-		}
-		if !field.IsList() {
-			values.Set(string(field.Name()), scalar(field, value))
-			return true
-		}
-		for i := range value.List().Len() {
-			values.Add(string(field.Name()), scalar(field, value.List().Get(i)))
-		}
-		return true
-	})
-	return values.Encode(), failed
-}
-
-// scalar writes a query value as protobuf JSON would, without quotes.
-func scalar(field protoreflect.FieldDescriptor, value protoreflect.Value) string {
-	if field.Kind() == protoreflect.EnumKind {
-		if named := field.Enum().Values().ByNumber(value.Enum()); named != nil {
-			return string(named.Name())
-		}
-		return fmt.Sprint(value.Enum())
-	}
-	return value.String()
-}
-
-// Answer reads C1's JSON answer. Unknown fields and enum values are dropped.
-// An error says, in words of our own, why the answer is none.
-func Answer(data []byte, output protoreflect.MessageType) (proto.Message, error) {
+// Answer reads C1's JSON answer. What the message has no place for is dropped
+// and counted. An error says, in words of our own, why the answer is none, and
+// names the field; it quotes nothing else of the answer.
+func Answer(data []byte, output protoreflect.MessageType) (proto.Message, Strays, error) {
 	message := output.New().Interface()
 	if bytes.Equal(data, []byte("{}")) {
-		return message, nil
+		return message, Strays{}, nil
 	}
-	if err := lenientJSON.Unmarshal(data, message); err != nil {
-		return nil, fmt.Errorf("read C1's answer as %s: %w", output.Descriptor().FullName(), err)
+	r := reader{scanner: scanner{data: data}, manner: lenient}
+	if err := r.read(message); err != nil {
+		return nil, Strays{}, fmt.Errorf("read C1's answer as %s: %w", output.Descriptor().FullName(), err)
 	}
-	return message, nil
+	return message, r.strays, nil
 }
 
-// dropUnknown removes and counts the unknown fields of a message and of the
-// messages in it.
-func dropUnknown(m protoreflect.Message) int {
-	count := 0
-	for rest := m.GetUnknown(); len(rest) > 0; count++ {
-		_, _, n := protowire.ConsumeField(rest)
-		if n < 0 {
-			break // not reached: Unmarshal has checked the wire format
-		}
-		rest = rest[n:]
+// Body reads a caller's JSON body that will be forwarded to C1 as it is, so
+// that what is decided on the message holds for what C1 reads. Unknown fields
+// and enum values pass, and are counted. The path's own fields are left
+// unset.
+//
+// The error is a *fault.Fault, BadRequest, that names the field. Refused is
+// what is not one JSON object, and what C1 could read in another way: a key
+// that comes twice in any object, both spellings of one field, a field that
+// the path binds, a value of the wrong type, a null element, two fields of a
+// oneof, text that is not UTF-8, more than 100 objects and arrays in one
+// another.
+func Body(r *route.Route, data []byte) (proto.Message, Strays, error) {
+	message := r.Input.New().Interface()
+	const prefix = "the body cannot be read: "
+	if len(data) == 0 {
+		return nil, Strays{}, refuse(prefix, errEmpty)
 	}
-	if count > 0 {
-		m.SetUnknown(nil)
+	in := reader{scanner: scanner{data: data}, manner: forwarded, bound: r.Binds}
+	if in.peek() != '{' {
+		return nil, Strays{}, refuse(prefix, &mistake{why: "it is not a JSON object"})
 	}
-	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		switch {
-		case field.IsMap():
-			if field.MapValue().Message() != nil {
-				value.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
-					count += dropUnknown(v.Message())
-					return true
-				})
-			}
-		case field.Message() == nil:
-		case field.IsList():
-			for i := range value.List().Len() {
-				count += dropUnknown(value.List().Get(i).Message())
-			}
-		default:
-			count += dropUnknown(value.Message())
-		}
-		return true
-	})
-	return count
+	if err := in.read(message); err != nil {
+		return nil, Strays{}, refuse(prefix, err)
+	}
+	return message, in.strays, nil
 }
 
 // words returns protobuf's own words for a mistake, without its prefix, whose
