@@ -1,6 +1,8 @@
 package transcode
 
 import (
+	"strings"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -108,9 +110,10 @@ func (r *reader) stray(kind Kind, why string) error {
 	return nil
 }
 
-// mismatch is the mistake of a value of another JSON type than the field's.
+// mismatch is the mistake of what is next, if it is a value at all: it is of
+// another JSON type than the field's.
 func (r *reader) mismatch(want string) error {
-	if r.next >= len(r.data) {
+	if c := r.peek(); strings.IndexByte(`{["tfn-0123456789`, c) < 0 {
 		return r.unexpected()
 	}
 	return r.path.mistake("it is not %s", want)

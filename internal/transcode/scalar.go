@@ -96,7 +96,7 @@ func (r *reader) wrapped(wrapper proto.Message, want string) (protoreflect.Value
 		return protoreflect.Value{}, err
 	}
 	if err := protojson.Unmarshal(raw, wrapper); err != nil {
-		return protoreflect.Value{}, r.mismatch(want)
+		return protoreflect.Value{}, r.path.mistake("it is not %s", want)
 	}
 	message := wrapper.ProtoReflect()
 	return message.Get(message.Descriptor().Fields().ByNumber(1)), nil
