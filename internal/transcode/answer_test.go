@@ -74,7 +74,7 @@ func TestAnswerKeeps(t *testing.T) {
 		`{"byNumber":{"-1":"a","9007199254740993":"b"},"byFlag":{"true":"x","false":"y"}}`,
 		`{"id":"\u00e9\ud83d\ude00\"\\\/\b\f\n\r\t","labels":{"\"\\":"\u0000","":"é"}}`,
 		`{"struct":{"a":[1,"b",null,true,{"c":{}}]},"valuesList":[[],{},1e300],"value":"NaN"}`,
-		`{"left":"","both":null}`, `{"both":{"both":{"left":"x"}}}`, `{"free":{"a":1}}`,
+		`{"any":{"@type":"x/google.protobuf.Empty","value":{}}}`, `{"left":"","both":null}`, `{"both":{"both":{"left":"x"}}}`, `{"free":{"a":1}}`,
 	} {
 		got, strays := answered(t, data)
 		if want := parsed(t, data); !proto.Equal(got, want) || strays.Any() { // NaN is equal here, and not to cmp
@@ -150,6 +150,7 @@ var mistakes = map[string]string{
 	`{"big":1.5}`:                                                         "big: it is not an integer",
 	`{"huge":-1}`:                                                         "huge: it is not an unsigned integer of 64 bits",
 	`{"int":2147483648}`:                                                  "int: it is not an integer of 32 bits",
+	`{"uint":4294967296}`:                                                 "uint: it is not an unsigned integer of 32 bits",
 	`{"uint":-1}`:                                                         "uint: it is not an unsigned integer of 32 bits",
 	`{"half":1e39}`:                                                       "half: it is not a number of 32 bits",
 	`{"real":{"a":"SECRET"}}`:                                             "real: it is not a number of 64 bits",
@@ -229,6 +230,17 @@ func TestMistakes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Depth is what is open at one time, and 100 is not too deep.
+func TestDepth(t *testing.T) {
+	deep := `{"new":` + strings.Repeat("[", 99) + strings.Repeat("]", 99) + `,"child":` + strings.Repeat(`{"child":`, 98) + `{"texts":[]}` + strings.Repeat("}", 98)
+	_, strays := answered(t, deep[:len(deep)-len(`[]}`+strings.Repeat("}", 98))]+`null}`+strings.Repeat("}", 98)+`,"struct":{"a":[`+strings.Repeat("[],{},", 200)+`[]]}}`)
+	if strays.Count(transcode.UnknownField) != 1 {
+		t.Errorf("strays %s", &strays)
+	}
+	wide, _ := answered(t, `{"children":[`+strings.Repeat(`{"child":{"any":{"@type":"`+ourType+`","child":{}}}},`, 200)+`{}]}`)
+	survives(t, wide)
 }
 
 // A path is bounded, however long the keys are.

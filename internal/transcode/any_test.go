@@ -183,10 +183,13 @@ func TestAnyOfStruct(t *testing.T) {
 		}
 		packed, _ := proto.Marshal(kept)
 		data := binaryAny(&anypb.Any{TypeUrl: tt.url, Value: packed})
-		message, _, err := transcode.Decode(transcode.Binary, data, testType)
+		message, strays, err := transcode.Decode(transcode.Binary, data, testType)
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
+		}
+		if kept := strays.Count(transcode.UnknownType); (kept == 1) != (tt.wantURL == transcode.ObjectURL) {
+			t.Errorf("%s: strays %s", tt.name, &strays)
 		}
 		if got := held(t, message).GetTypeUrl(); got != tt.wantURL {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.wantURL)
@@ -196,6 +199,34 @@ func TestAnyOfStruct(t *testing.T) {
 		read, _ := answered(t, `{"any":`+tt.want+`}`)
 		if diff := cmp.Diff(read, message, protocmp.Transform()); diff != "" {
 			t.Errorf("%s: C1 reads something else: %s", tt.name, diff)
+		}
+	}
+}
+
+func TestAnysOfStruct(t *testing.T) {
+	kept := marshaled(&anypb.Any{TypeUrl: transcode.ObjectURL, Value: marshaled(&structpb.Struct{Fields: map[string]*structpb.Value{"a": {Kind: &structpb.Value_NullValue{}}}})})
+	_, strays, err := transcode.Decode(transcode.Binary, append(in("anys", kept), in("anys", kept)...), testType)
+	if want := "2 unknown_any_type (first: anys[0])"; err != nil || strays.String() != want {
+		t.Errorf("got %v, strays %q, want %q", err, strays.String(), want)
+	}
+}
+
+// Messages in Anys are bounded by no parser's limit, so both ways have one.
+func TestAnyDepth(t *testing.T) {
+	nested := func(n int) proto.Message {
+		a := &anypb.Any{}
+		for range n {
+			a = &anypb.Any{TypeUrl: "x/google.protobuf.Any", Value: marshaled(a)}
+		}
+		return a
+	}
+	anyType := (*anypb.Any)(nil).ProtoReflect().Type()
+	for n, ok := range map[int]bool{99: true, 100: false, 5000: false} {
+		if _, _, err := transcode.Decode(transcode.Binary, marshaled(nested(n)), anyType); (err == nil) != ok {
+			t.Errorf("%d: Decode: %v", n, err)
+		}
+		if _, err := transcode.Encode(transcode.JSON, nested(n)); (err == nil) != ok {
+			t.Errorf("%d: Encode: %v", n, err)
 		}
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/transcode"
 )
 
@@ -75,6 +77,11 @@ func TestBodyRefused(t *testing.T) {
 		if _, _, err := transcode.Body(r, []byte(data)); !refused(err, field) {
 			t.Errorf("%s: got %v, want a refusal of %q", data, err, field)
 		}
+	}
+	// An input that is not an object in JSON.
+	whole := &route.Route{Input: (*structpb.Value)(nil).ProtoReflect().Type()}
+	if _, _, err := transcode.Body(whole, []byte(`[1]`)); !refused(err, "") {
+		t.Errorf("an array: got %v", err)
 	}
 	// Both spellings of a field that the path binds.
 	force := routeOf(t, "ForceSync")
@@ -164,6 +171,12 @@ func TestQuery(t *testing.T) {
 		}
 		if err != nil || !proto.Equal(got, want) || strays.String() != tt.strays {
 			t.Errorf("%s: got %v, %v, strays %q", tt.raw, got, err, strays.String())
+		}
+	}
+	// What is no parameter is said to be none.
+	for _, raw := range []string{"nope=1", "id=a", "child=1", "labels=1"} {
+		if _, err := transcode.Query(r, raw, r.Input.New().Interface()); err == nil || !strings.Contains(err.Error(), "does not declare") {
+			t.Errorf("%s: got %v", raw, err)
 		}
 	}
 	// A method with a body has no query.

@@ -27,8 +27,7 @@ type field struct {
 	entry *field
 	// null says that null is one of the values.
 	null bool
-	// oneof is the index of the oneof, or -1. That of an optional field, which
-	// has no other member, does not count.
+	// oneof is the index of the oneof that the field belongs to, or -1.
 	oneof int
 }
 
@@ -95,7 +94,7 @@ func newPlan(message protoreflect.MessageDescriptor) *plan {
 func newField(descriptor protoreflect.FieldDescriptor) *field {
 	f := &field{descriptor: descriptor, name: descriptor.JSONName(), index: descriptor.Index(),
 		kind: descriptor.Kind(), list: descriptor.IsList(), oneof: -1}
-	if oneof := descriptor.ContainingOneof(); oneof != nil && !oneof.IsSynthetic() {
+	if oneof := descriptor.ContainingOneof(); oneof != nil {
 		f.oneof = oneof.Index()
 	}
 	switch message, enum := descriptor.Message(), descriptor.Enum(); {

@@ -129,7 +129,7 @@ func parseEnum(enum protoreflect.EnumDescriptor, text string) (value protoreflec
 	if named := enum.Values().ByName(protoreflect.Name(text)); named != nil {
 		return protoreflect.ValueOfEnum(named.Number()), true, nil
 	}
-	if n, ok := small([]byte(text)); ok && fits32(n) && text != "-0" {
+	if n, ok := small([]byte(text)); ok && fits32(n) {
 		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(n)), true, nil
 	}
 	if !protoreflect.Name(text).IsValid() {
@@ -156,9 +156,6 @@ func parseNumber(kind protoreflect.Kind, text string) (value protoreflect.Value,
 	}
 	// A JSON number: no hexadecimal, no infinity, no sign in front.
 	s := scanner{data: []byte(text)}
-	if s.peek(); s.next > 0 {
-		return value, false
-	}
 	if _, err := s.number(); err != nil || s.next < len(text) {
 		return value, false
 	}

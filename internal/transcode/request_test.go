@@ -105,6 +105,8 @@ func TestDecodeBinaryDrops(t *testing.T) {
 		{"any, its own", "1 unknown_field (first: any.99)", `{"any":{"@type":"` + ourType + `"}}`, in("any", newer(marshaled(&anypb.Any{TypeUrl: ourType}), 99))},
 		{"any in any", "3 unknown_field (first: any.902)",
 			`{"any":{"@type":"` + ourType + `","any":{"@type":"o/transcode.test.v1.Everything","wrapped":"x"}}}`, in("any", packed)},
+		{"any, unchanged in a changed one", "1 unknown_field (first: any.99)", `{"any":{"@type":"` + ourType + `","any":{"@type":"` + ourType + `"}}}`,
+			in("any", marshaled(&anypb.Any{TypeUrl: ourType, Value: newer(in("any", marshaled(&anypb.Any{TypeUrl: ourType})), 99)}))},
 		{"anys, one of them", "1 unknown_field (first: anys[1].99)", `{"anys":[{"@type":"` + ourType + `","int":1},{"@type":"` + ourType + `"}]}`,
 			append(in("anys", marshaled(&anypb.Any{TypeUrl: ourType, Value: []byte{5 << 3, 1}})), in("anys", marshaled(&anypb.Any{TypeUrl: ourType, Value: newer(nil, 99)}))...)},
 		{"nothing", "", `{"id":"a"}`, in("id", []byte("a"))},

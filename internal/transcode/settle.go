@@ -135,9 +135,6 @@ func (s *settler) any(m protoreflect.Message) error {
 // reread reads an Any that stands in JSON as the object that it holds in the
 // way that C1 will: the object may have a known @type after all.
 func (s *settler) reread(m, held protoreflect.Message) error {
-	if held.Descriptor().FullName() != structName {
-		return s.path.mistake("the Any does not hold a %s", structName)
-	}
 	data, err := protojson.Marshal(held.Interface())
 	if err != nil {
 		return s.path.mistake("it is not %s", unwritable[structName.Name()])
