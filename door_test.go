@@ -119,7 +119,6 @@ func TestRefusedRequests(t *testing.T) {
 		{"escaped letter", path(strings.Replace(procedure, "Confirm", "%43onfirm", 1)), 404, "unimplemented", 0},
 		{"escaped slash", path(strings.Replace(procedure, "/Confirm", "%2fConfirm", 1)), 404, "unimplemented", 0},
 		{"path parameter", path(procedure + ";a=b"), 404, "unimplemented", 0},
-		{"REST path", path("/api/v1/apps/a/connectors/b/confirm_sync_valid/c"), 404, "unimplemented", 0},
 	}
 	for _, tt := range tests {
 		r := g.post(confirmMethod, key, body)

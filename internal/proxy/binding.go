@@ -12,6 +12,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
+	"github.com/c1proxy/c1proxy/internal/rest"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
 )
@@ -39,7 +40,9 @@ type binding struct {
 	route       *route.Route
 	destination destination
 	metrics     *telemetry.Procedure
-	errors      *connect.ErrorWriter
+	errors      errorWriter
+	// rest says that the door is C1's own paths.
+	rest bool
 	// stream says that the handler answers piece by piece.
 	stream bool
 	// open names the rule by which every authenticated caller may call the
@@ -47,16 +50,32 @@ type binding struct {
 	open string
 }
 
-// bind returns the handlers of all procedures by path.
-func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) destination) map[string]http.Handler {
+// An errorWriter writes an error in the form of a door.
+type errorWriter interface {
+	Write(w http.ResponseWriter, r *http.Request, err error) error
+}
+
+// handlers are the lines of all procedures, on each door.
+type handlers struct {
+	rpc  map[string]http.Handler       // by path
+	rest map[*route.Route]http.Handler // of those that C1 has a path for
+}
+
+// bind returns the handlers of all procedures.
+func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) destination) handlers {
 	options := handlerOptions(g.maxMessage)
 	errors := connect.NewErrorWriter(options...)
-	handlers := make(map[string]http.Handler, len(routes))
+	all := handlers{rpc: make(map[string]http.Handler, len(routes)), rest: make(map[*route.Route]http.Handler, len(routes))}
 	for _, r := range routes {
-		b := &binding{gateway: g, route: r, destination: destinationOf(r), metrics: g.metrics.Procedure(r.Method()), errors: errors}
-		handlers[r.Procedure] = line(b, newHandler(b, options))
+		b := binding{gateway: g, route: r, destination: destinationOf(r), metrics: g.metrics.Procedure(r.Method()), errors: errors}
+		all.rpc[r.Procedure] = line(&b, newHandler(&b, options))
+		if r.Verb != "" {
+			own := b
+			own.rest, own.errors = true, rest.ErrorWriter{}
+			all.rest[r] = line(&own, http.HandlerFunc(own.serveREST))
+		}
 	}
-	return handlers
+	return all
 }
 
 // bindStream puts a streaming handler of someone else's on the line, as a

@@ -145,7 +145,7 @@ func (c *call) answeredCode() connect.Code {
 		}
 	}
 	switch c.status {
-	case 0, http.StatusOK:
+	case 0, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
 		return 0
 	case http.StatusBadRequest:
 		return connect.CodeInvalidArgument

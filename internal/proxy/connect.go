@@ -21,7 +21,7 @@ type wire struct {
 }
 
 // rawCodec passes bytes through, so that decoding and encoding happen in
-// binding.serve, where they belong in the order of a call. connect also has it
+// binding.serveRPC, where they belong in the order of a call. connect also has it
 // write the google.rpc.Status of a gRPC error, which is a message.
 type rawCodec struct {
 	name  string
@@ -73,7 +73,7 @@ func newHandler(b *binding, options []connect.HandlerOption) http.Handler {
 	if b.route.ReadOnly {
 		options = append(options[:len(options):len(options)], connect.WithIdempotency(connect.IdempotencyNoSideEffects))
 	}
-	return connect.NewUnaryHandler(b.route.Procedure, b.serve, options...)
+	return connect.NewUnaryHandler(b.route.Procedure, b.serveRPC, options...)
 }
 
 // asConnect returns err's *connect.Error, or nil.

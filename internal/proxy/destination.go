@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 
 	"connectrpc.com/connect"
@@ -20,7 +23,7 @@ import (
 // fail without anything being sent, notes the path values in c, and returns
 // the exchange that sends the call.
 type destination interface {
-	prepare(ctx context.Context, c *call, request connect.AnyRequest, message proto.Message) (exchange, error)
+	prepare(ctx context.Context, c *call, in inbound) (exchange, error)
 }
 
 // upstreams is the destination of a mirrored procedure: the C1 of the
@@ -37,12 +40,9 @@ type tenant struct {
 	metrics  *telemetry.Tenant
 }
 
-func (u *upstreams) prepare(ctx context.Context, c *call, _ connect.AnyRequest, message proto.Message) (exchange, error) {
-	target, err := transcode.Request(u.route, message)
-	c.path = make(audit.Fields, 0, len(target.Values))
-	for _, value := range target.Values {
-		c.path = append(c.path, audit.Field{Name: value.Field, Value: value.Text})
-	}
+func (u *upstreams) prepare(ctx context.Context, c *call, in inbound) (exchange, error) {
+	target, err := u.target(in)
+	c.note(target.Values)
 	if err != nil {
 		return nil, err
 	}
@@ -51,24 +51,57 @@ func (u *upstreams) prepare(ctx context.Context, c *call, _ connect.AnyRequest, 
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) answer { return u.send(ctx, t, ready) }, nil
+	return func(ctx context.Context) answer { return u.send(ctx, t, ready, in.raw != nil) }, nil
 }
 
-// send makes the exchange and says what became of it.
-func (u *upstreams) send(ctx context.Context, t *tenant, ready *forward.Exchange) answer {
+// target is what the request becomes on C1's side. The path is made anew on
+// every door, of the values that were checked.
+func (u *upstreams) target(in inbound) (target transcode.Target, err error) {
+	if in.raw == nil {
+		return transcode.Request(u.route, in.message)
+	}
+	target.Query, target.Body = in.raw.query, in.raw.body
+	target.Path, target.Values, err = u.route.Expand(in.message.ProtoReflect())
+	return target, err
+}
+
+// note keeps the path values for the records.
+func (c *call) note(values []route.Value) {
+	c.path = make(audit.Fields, 0, len(values))
+	for _, value := range values {
+		c.path = append(c.path, audit.Field{Name: value.Field, Value: value.Text})
+	}
+}
+
+// send makes the exchange and says what became of it. asIs leaves the answer as
+// it came, if it is JSON at all.
+func (u *upstreams) send(ctx context.Context, t *tenant, ready *forward.Exchange, asIs bool) answer {
 	result, err := ready.Send(ctx)
 	for _, status := range result.Attempts {
 		t.metrics.Sent(status)
 	}
 	a := answer{status: result.Status, attempts: result.Attempts}
 	if err == nil {
-		if a.message, a.strays, err = transcode.Answer(result.Body, u.route.Output); err != nil {
+		if err = u.read(&a, result.Body, asIs); err != nil {
 			err = fault.Unusable(u.route.ReadOnly, result.Status, "C1's answer is not the JSON that it should be").Because(err)
 		}
 	}
 	a.fault = fault.Of(err)
 	a.outcome = outcomeOf(result.Sent, a.fault)
 	return a
+}
+
+// read reads C1's answer into a.
+func (u *upstreams) read(a *answer, body []byte, asIs bool) (err error) {
+	if !asIs {
+		a.message, a.strays, err = transcode.Answer(body, u.route.Output)
+		return err
+	}
+	a.body = body
+	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) || !json.Valid(body) {
+		return errors.New("it is no JSON object")
+	}
+	return nil
 }
 
 // outcomeOf says what the record says: an outcome is known, or it is
@@ -97,10 +130,10 @@ type Local struct {
 	Handle func(ctx context.Context, request connect.AnyRequest, message proto.Message) (response proto.Message, header, trailer http.Header, err error)
 }
 
-func (l Local) prepare(caller context.Context, _ *call, request connect.AnyRequest, message proto.Message) (exchange, error) {
+func (l Local) prepare(caller context.Context, _ *call, in inbound) (exchange, error) {
 	return func(context.Context) answer {
 		a := answer{outcome: audit.OutcomeOK}
-		a.message, a.header, a.trailer, a.err = l.Handle(caller, request, message)
+		a.message, a.header, a.trailer, a.err = l.Handle(caller, in.request, in.message)
 		if a.err != nil {
 			a.outcome = audit.OutcomeFailed
 			if asConnect(a.err) == nil {

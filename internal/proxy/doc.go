@@ -11,15 +11,17 @@
 //	  authenticate                   who? (package authn)
 //	  authorize                      may they? (package policy)
 //	  limit rate                     are they within their limits? (package ratelimit)
-//	    connect         connect.go   Connect, gRPC and gRPC-Web; the messages stay bytes
-//	      decode        serve.go     bytes to message (package transcode)
-//	      prepare                    path, body, token: all that can fail without C1 knowing
+//	    Connect, gRPC, gRPC-Web      connect.go, rpc.go; the messages stay bytes
+//	    or C1's own paths            rest.go (package rest); nothing is re-encoded
+//	      decode                     bytes to message (package transcode)
+//	      prepare       serve.go     path, body, token: all that can fail without C1 knowing
 //	      intent                     durable, or nothing is sent (package audit)
 //	      send                       one HTTP exchange (package forward)
 //	      outcome                    durable, or the caller is told that it is unknown
 //	      encode                     message to bytes
 //
-// The stages before decode stand in one slice, stages; the rest is one
-// function, binding.serve. Every procedure is bound to a destination: C1, or
-// a handler of our own. Every other part of the line is the same for both.
+// The stages before decode stand in one slice, stages. What follows decode is
+// one function, binding.travel, the same for every door. Every procedure is
+// bound to a destination: C1, or a handler of our own. Every other part of the
+// line is the same for both.
 package proxy

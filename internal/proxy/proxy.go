@@ -101,7 +101,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 		return &upstreams{route: r, byTenant: p.tenants}
 	})
 	p.services = servicesOf(routes)
-	p.health = p.gateway.mount(handlers, p.services, cfg.GetListen().GetReflection())
+	p.health = p.gateway.mount(handlers.rpc, p.services, cfg.GetListen().GetReflection())
 	p.measure()
 	return p, p.listen(cfg, handlers)
 }
@@ -144,7 +144,7 @@ func servicesOf(routes []*route.Route) []string {
 }
 
 // listen binds both listeners.
-func (p *Proxy) listen(cfg *configv1.Config, handlers map[string]http.Handler) error {
+func (p *Proxy) listen(cfg *configv1.Config, all handlers) error {
 	var tlsConfig *tls.Config
 	if files := cfg.GetListen().GetTls(); files != nil {
 		pair, err := openCertificate(files.GetCertFile(), files.GetKeyFile(), p.gateway.logger)
@@ -160,7 +160,11 @@ func (p *Proxy) listen(cfg *configv1.Config, handlers map[string]http.Handler) e
 	if p.adminListener, err = listen(cfg.GetAdmin().GetAddress()); err != nil {
 		return err
 	}
-	p.server = newServer(newRouter(handlers), tlsConfig, p.longest, p.gateway.logger)
+	router, err := newRouter(all)
+	if err != nil {
+		return err
+	}
+	p.server = newServer(router, tlsConfig, p.longest, p.gateway.logger)
 	p.adminServer = newServer(p.admin(), nil, p.longest, p.gateway.logger)
 	return nil
 }

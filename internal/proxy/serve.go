@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"maps"
 	"net/http"
 	"time"
 
@@ -15,21 +14,31 @@ import (
 	"github.com/c1proxy/c1proxy/internal/transcode"
 )
 
-// serve is the line of a call from decode on, and reads like the promise that
-// it keeps: nothing reaches C1 before the intent is durable, and nothing is
-// answered before the outcome is.
-func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*connect.Response[wire], error) {
-	c := callFrom(ctx)
-	codec := request.Msg.codec
-	message, strays, err := transcode.Decode(codec, request.Msg.data, b.route.Input)
-	if err != nil {
-		return nil, b.deny(ctx, c, err)
-	}
-	c.strays = strays
+// An inbound is a request, decoded. Each door makes one in its own way; from
+// here on they are alike.
+type inbound struct {
+	message proto.Message
+	// request has the headers, for a local destination; nil on C1's own paths.
+	request connect.AnyRequest
+	// raw is what goes up as it came, and is answered as it comes; nil where the
+	// message is encoded.
+	raw *raw
+}
 
-	send, err := b.destination.prepare(ctx, c, request, message)
+// raw is a query and a body, byte for byte.
+type raw struct {
+	query string
+	body  []byte
+}
+
+// travel is the line of a call from prepare on, and reads like the promise that
+// it keeps: nothing reaches C1 before the intent is durable, and nothing is
+// answered before the outcome is. The answer is ready to be encoded, and the
+// call has its final record.
+func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
+	send, err := b.destination.prepare(ctx, c, in)
 	if err != nil {
-		return nil, b.deny(ctx, c, err)
+		return answer{fault: b.deny(ctx, c, err)}
 	}
 
 	// Either way the call has its final record: of an intent that fails, the
@@ -37,8 +46,7 @@ func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*c
 	intent := c.record(audit.KindIntent)
 	c.recorded = true
 	if err := b.gateway.log.Append(ctx, intent); err != nil {
-		c.fault = auditUnavailable(ctx, err)
-		return nil, c.fault.Connect()
+		return answer{fault: auditUnavailable(ctx, err)}
 	}
 	if err := ctx.Err(); err != nil {
 		send = unsent(err)
@@ -46,27 +54,22 @@ func (b *binding) serve(ctx context.Context, request *connect.Request[wire]) (*c
 
 	// From here on the call no longer depends on its caller, who is answered
 	// early only if it set a deadline: one that just leaves needs no answer.
-	var a answer
-	if deadline, hurried := ctx.Deadline(); !hurried {
-		a = b.deliver(ctx, c, intent, send)
-	} else {
-		caller, cancel := context.WithDeadline(ctx, deadline.Add(-margin(time.Until(deadline))))
-		defer cancel()
-		finished := make(chan answer, 1)
-		b.gateway.calls.Go(func() { finished <- b.deliver(caller, c, intent, send) })
-		select {
-		case a = <-finished:
-		case <-caller.Done():
-			a = answer{fault: fault.Of(caller.Err())}
-		}
+	deadline, hurried := ctx.Deadline()
+	if !hurried {
+		return b.deliver(ctx, c, intent, send)
 	}
-
-	var data []byte
-	if a.fault == nil && a.err == nil {
-		data, err = transcode.Encode(codec, a.message)
-		a.fault = fault.Of(err)
+	caller, cancel := context.WithDeadline(ctx, deadline.Add(-margin(time.Until(deadline))))
+	defer cancel()
+	finished := make(chan answer, 1)
+	b.gateway.calls.Go(func() { finished <- b.deliver(caller, c, intent, send) })
+	select {
+	case a := <-finished:
+		return a
+	case <-caller.Done():
+		f := fault.Of(caller.Err())
+		f.Uncertain = !b.route.ReadOnly
+		return answer{fault: f}
 	}
-	return b.respond(c, a, wire{codec: codec, data: data})
 }
 
 // margin is how long before its deadline a caller is answered that C1 has not
@@ -81,6 +84,8 @@ type exchange func(context.Context) answer
 type answer struct {
 	// message is the response; nil with a fault or an error.
 	message proto.Message
+	// body is the response where it is answered as it came, instead of message.
+	body []byte
 	// header and trailer go with a local destination's response.
 	header, trailer http.Header
 	// fault is what C1, or c1proxy on C1's behalf, answered instead.
@@ -153,25 +158,6 @@ func (b *binding) countStrays(c *call, a *answer) {
 	}
 	b.gateway.logger.Info("a call held what the mirror has no place for", "request_id", c.id,
 		"procedure", b.route.Method(), "request", &c.strays, "answer", &a.strays)
-}
-
-// respond turns an answer into what connect encodes.
-func (b *binding) respond(c *call, a answer, encoded wire) (*connect.Response[wire], error) {
-	if a.fault != nil {
-		c.fault = a.fault
-		return nil, a.fault.Connect()
-	}
-	if a.err != nil {
-		return nil, a.err
-	}
-	response := connect.NewResponse(&encoded)
-	if a.header != nil {
-		maps.Copy(response.Header(), a.header)
-	}
-	if a.trailer != nil {
-		maps.Copy(response.Trailer(), a.trailer)
-	}
-	return response, nil
 }
 
 // append writes a final record. It does not wait for the caller: the log

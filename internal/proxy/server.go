@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"connectrpc.com/grpcreflect"
 
 	"github.com/c1proxy/c1proxy/internal/catalog"
+	"github.com/c1proxy/c1proxy/internal/rest"
 )
 
 // The bounds of the server. A caller meets them before any stage does.
@@ -60,43 +63,54 @@ func newServer(handler http.Handler, tlsConfig *tls.Config, longest time.Duratio
 	}
 }
 
-// router finds the handler of a path. Only a path that is spelled as the
-// procedure is matches: nothing is cleaned, decoded or redirected.
+// router finds the handler of a path: a procedure's, or one of C1's own. Only a
+// path that is spelled as it should be matches: nothing is cleaned, decoded or
+// redirected.
 type router struct {
-	handlers map[string]http.Handler
-	errors   *connect.ErrorWriter
+	handlers
+	own    *rest.Router
+	errors *connect.ErrorWriter
 }
 
-func newRouter(handlers map[string]http.Handler) *router {
-	return &router{handlers: handlers, errors: connect.NewErrorWriter()}
+func newRouter(all handlers) (*router, error) {
+	own, err := rest.New(slices.Collect(maps.Keys(all.rest)))
+	return &router{handlers: all, own: own, errors: connect.NewErrorWriter()}, err
 }
 
 // ServeHTTP answers an unmatched path in the caller's protocol. It is no call,
 // and is not audited.
 func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if handler := t.handlers[r.URL.Path]; handler != nil && r.URL.RawPath == "" && r.RequestURI != "*" {
+	if handler := t.rpc[r.URL.Path]; handler != nil && r.URL.RawPath == "" && r.RequestURI != "*" {
 		handler.ServeHTTP(w, r)
 		return
 	}
+	path := rest.RawPath(r)
+	match := t.own.Match(r.Method, path)
+	if match.Route != nil {
+		t.rest[match.Route].ServeHTTP(w, withSegments(r, match.Values))
+		return
+	}
 	w.Header()["X-Content-Type-Options"] = noSniff
+	if match.Allowed != nil || t.own.Owns(path) {
+		_ = match.Refuse(w, r) // a failed write means that the caller has gone
+		return
+	}
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
-		// A failed write means that the caller has gone.
 		_ = t.errors.Write(w, r, connect.NewError(connect.CodeUnimplemented, errors.New("no such procedure")))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusNotFound)
-	// As above.
 	_, _ = w.Write([]byte(`{"code":"unimplemented","message":"no such procedure: it is written /package.Service/Method"}`))
 }
 
 // mount adds what is not mirrored: health, open and unaudited, and reflection,
 // which is a call like any other.
-func (g *gateway) mount(handlers map[string]http.Handler, services []string, reflection bool) *grpchealth.StaticChecker {
+func (g *gateway) mount(rpc map[string]http.Handler, services []string, reflection bool) *grpchealth.StaticChecker {
 	checker := grpchealth.NewStaticChecker(services...)
 	path, handler := grpchealth.NewHandler(checker)
 	for _, method := range []string{"Check", "List", "Watch"} {
-		handlers[path+method] = handler
+		rpc[path+method] = handler
 	}
 	if reflection {
 		reflector := grpcreflect.NewReflector(grpcreflect.NamerFunc(func() []string { return append(services, grpchealth.HealthV1ServiceName) }),
@@ -106,7 +120,7 @@ func (g *gateway) mount(handlers map[string]http.Handler, services []string, ref
 		} {
 			path, handler := mount(reflector)
 			procedure := path + "ServerReflectionInfo"
-			handlers[procedure] = g.bindStream(procedure, "reflection", handler)
+			rpc[procedure] = g.bindStream(procedure, "reflection", handler)
 		}
 	}
 	return checker

@@ -26,7 +26,8 @@ type stage struct {
 
 // stages is the line of a call before it is decoded, outermost first. Each is
 // bound to one procedure when the handlers are made, so that none ever infers
-// a procedure from a URL. What follows them is binding.serve.
+// a procedure from a URL. What follows them is the door's own decoding, and then
+// binding.travel.
 var stages = []stage{
 	{"identify", identify},         // first, so that every refusal carries a request id
 	{"observe", observe},           // outside all that can refuse, so that refusals are measured
@@ -62,8 +63,10 @@ var (
 // X-Request-Id and C1proxy-Reason are kept, capped, for the record alone.
 func identify(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &call{ResponseWriter: w, binding: b, id: newID(), begun: time.Now(),
-			peer: r.RemoteAddr, door: doorOf(r)}
+		c := &call{ResponseWriter: w, binding: b, id: newID(), begun: time.Now(), peer: r.RemoteAddr, door: telemetry.REST}
+		if !b.rest {
+			c.door = doorOf(r)
+		}
 		if values := r.Header["X-Request-Id"]; len(values) > 0 {
 			c.clientID = values[0][:min(len(values[0]), maxClientID)]
 		}
@@ -230,16 +233,16 @@ type callerKey struct{ team, caller string }
 
 // refuse records a refusal and then answers it, in the caller's protocol.
 func (b *binding) refuse(c *call, r *http.Request, f *fault.Fault) {
-	answer := b.deny(r.Context(), c, f)
+	f = b.deny(r.Context(), c, f)
 	if c.status == 0 {
 		// A failed write means that the caller has gone.
-		_ = b.errors.Write(c, r, answer)
+		_ = b.errors.Write(c, r, f.Connect())
 	}
 }
 
 // deny writes the final record of a call of which nothing was sent, and
-// returns the error to answer with.
-func (b *binding) deny(ctx context.Context, c *call, err error) error {
+// returns the fault to answer with.
+func (b *binding) deny(ctx context.Context, c *call, err error) *fault.Fault {
 	f := fault.Of(err)
 	c.fault, c.recorded = f, true
 	r := c.record(audit.KindDenied)
@@ -252,5 +255,5 @@ func (b *binding) deny(ctx context.Context, c *call, err error) error {
 	r.ClientGone = errors.Is(ctx.Err(), context.Canceled)
 	_ = b.append(r) // see append: the log keeps it
 	b.gateway.logFault(c, f)
-	return f.Connect()
+	return f
 }

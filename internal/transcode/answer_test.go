@@ -207,7 +207,7 @@ func TestMistakes(t *testing.T) {
 	r := testRoute(t, "Change")
 	for data, want := range mistakes {
 		_, _, answer := transcode.Answer([]byte(data), testType)
-		_, _, body := transcode.Body(r, []byte(strings.ReplaceAll(data, `"id":`, `"maybeText":`)))
+		_, _, body := readBody(r, []byte(strings.ReplaceAll(data, `"id":`, `"maybeText":`)))
 		_, _, request := transcode.Decode(transcode.JSON, []byte(data), testType)
 		for reader, err := range map[string]error{"Answer": answer, "Body": body, "Decode": request} {
 			if err == nil {

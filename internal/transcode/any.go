@@ -4,8 +4,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/c1proxy/c1proxy/internal/catalog"
 )
 
 // ObjectURL is the type URL of a google.protobuf.Any that holds, as a Struct,
@@ -27,7 +28,7 @@ func find(url string) (protoreflect.MessageType, bool) {
 	if url == "" {
 		return nil, false
 	}
-	found, err := protoregistry.GlobalTypes.FindMessageByURL(url)
+	found, err := catalog.Types{}.FindMessageByURL(url)
 	return found, err == nil
 }
 

@@ -98,7 +98,7 @@ func BenchmarkBody(b *testing.B) {
 	data := []byte(`{"newField":{"a":[1,2,3],"b":"c"}}`)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		if _, _, err := transcode.Body(r, data); err != nil {
+		if _, _, err := readBody(r, data); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -34,12 +34,12 @@ func TestBodyPasses(t *testing.T) {
 		`{"struct":{"id":1,"n":9007199254740993}}`:                  {`{"struct":{"id":1,"n":9007199254740992}}`, ""},
 		`{"values":[null],"maybe_int":0,"createdAt":null}`:          {`{"values":[null],"maybeInt":0}`, ""},
 	} {
-		got, strays, err := transcode.Body(r, []byte(data))
+		got, strays, err := readBody(r, []byte(data))
 		if err != nil || !proto.Equal(got, parsed(t, want.message)) || strays.String() != want.strays {
 			t.Errorf("%s: got %v, %v, strays %q, want %q", data, got, err, strays.String(), want.strays)
 		}
 	}
-	got, strays, err := transcode.Body(r, []byte(`{"any":{"@type":"u","a":1}}`))
+	got, strays, err := readBody(r, []byte(`{"any":{"@type":"u","a":1}}`))
 	if err != nil || strays.Count(transcode.UnknownType) != 1 {
 		t.Fatalf("got %v, strays %s", err, &strays)
 	}
@@ -74,19 +74,19 @@ func TestBodyRefused(t *testing.T) {
 		`{"color":" RED"}`:                                               "color",
 		`{"color":""}`:                                                   "color",
 	} {
-		if _, _, err := transcode.Body(r, []byte(data)); !refused(err, field) {
+		if _, _, err := readBody(r, []byte(data)); !refused(err, field) {
 			t.Errorf("%s: got %v, want a refusal of %q", data, err, field)
 		}
 	}
 	// An input that is not an object in JSON.
 	whole := &route.Route{Input: (*structpb.Value)(nil).ProtoReflect().Type()}
-	if _, _, err := transcode.Body(whole, []byte(`[1]`)); !refused(err, "") {
+	if _, _, err := readBody(whole, []byte(`[1]`)); !refused(err, "") {
 		t.Errorf("an array: got %v", err)
 	}
 	// Both spellings of a field that the path binds.
 	force := routeOf(t, "ForceSync")
 	for _, key := range []string{"appId", "app_id", "connectorId", "connector_id"} {
-		_, _, err := transcode.Body(force, []byte(`{"`+key+`":"a"}`))
+		_, _, err := readBody(force, []byte(`{"`+key+`":"a"}`))
 		if !refused(err, strings.NewReplacer("I", "_i").Replace(key)) {
 			t.Errorf("%s: got %v", key, err)
 		}

@@ -137,7 +137,7 @@ func FuzzBody(f *testing.F) {
 	}
 	r := testRoute(f, "Change")
 	f.Fuzz(func(t *testing.T, data []byte) {
-		ours, strays, err := transcode.Body(r, data)
+		ours, strays, err := readBody(r, data)
 		if err != nil {
 			var f *fault.Fault
 			if !errors.As(err, &f) || !refused(err, f.Metadata["field"]) {

@@ -260,3 +260,10 @@ func answered(t testing.TB, text string) (proto.Message, transcode.Strays) {
 	}
 	return message, strays
 }
+
+// readBody reads a body into a new message.
+func readBody(r *route.Route, data []byte) (proto.Message, transcode.Strays, error) {
+	message := r.Input.New().Interface()
+	strays, err := transcode.Body(r, data, message)
+	return message, strays, err
+}

@@ -126,10 +126,10 @@ func Answer(data []byte, output protoreflect.MessageType) (proto.Message, Strays
 	return message, r.strays, nil
 }
 
-// Body reads a caller's JSON body that will be forwarded to C1 as it is, so
-// that what is decided on the message holds for what C1 reads. Unknown fields
-// and enum values pass, and are counted. The path's own fields are left
-// unset.
+// Body reads a caller's JSON body that will be forwarded to C1 as it is into
+// the message, so that what is decided on the message holds for what C1 reads.
+// Unknown fields and enum values pass, and are counted. The path's own fields
+// are left as they are.
 //
 // The error is a *fault.Fault, BadRequest, that names the field. Refused is
 // what is not one JSON object, and what C1 could read in another way: a key
@@ -137,20 +137,19 @@ func Answer(data []byte, output protoreflect.MessageType) (proto.Message, Strays
 // the path binds, a value of the wrong type, a null element, two fields of a
 // oneof, text that is not UTF-8, more than 100 objects and arrays in one
 // another.
-func Body(r *route.Route, data []byte) (proto.Message, Strays, error) {
-	message := r.Input.New().Interface()
+func Body(r *route.Route, data []byte, message proto.Message) (Strays, error) {
 	const prefix = "the body cannot be read: "
 	if len(data) == 0 {
-		return nil, Strays{}, refuse(prefix, errEmpty)
+		return Strays{}, refuse(prefix, errEmpty)
 	}
 	in := reader{scanner: scanner{data: data}, manner: forwarded, bound: r.Binds}
 	if in.peek() != '{' {
-		return nil, Strays{}, refuse(prefix, &mistake{why: "it is not a JSON object"})
+		return Strays{}, refuse(prefix, &mistake{why: "it is not a JSON object"})
 	}
 	if err := in.read(message); err != nil {
-		return nil, Strays{}, refuse(prefix, err)
+		return Strays{}, refuse(prefix, err)
 	}
-	return message, in.strays, nil
+	return in.strays, nil
 }
 
 // words returns protobuf's own words for a mistake, without its prefix, whose

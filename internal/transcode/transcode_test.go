@@ -19,13 +19,14 @@ import (
 	"github.com/c1proxy/c1proxy/internal/transcode"
 )
 
+// routeOf is a route of generated messages.
 func routeOf(t testing.TB, method string) *route.Route {
 	routes, err := route.Load(protoregistry.GlobalFiles, protoregistry.GlobalTypes, "c1.")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range routes {
-		if strings.HasSuffix(r.Method(), "/"+method) {
+		if r.Method() == "c1.api.app.v1.ConnectorService/"+method {
 			return r
 		}
 	}
