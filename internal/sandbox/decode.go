@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,23 +17,15 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// newMessage is the generated type where one is linked, and else a dynamic one.
-func newMessage(descriptor protoreflect.MessageDescriptor) proto.Message {
-	if linked, err := protoregistry.GlobalTypes.FindMessageByName(descriptor.FullName()); err == nil {
-		return linked.New().Interface()
-	}
-	return dynamicpb.NewMessage(descriptor)
-}
-
 // decode makes the request's message of path, query and body. It is strict:
-// what C1's document does not declare is a refusal with INVALID_ARGUMENT.
-func decode(found match, r *http.Request, body []byte) (proto.Message, error) {
-	request := newMessage(found.route.method.Input())
-	if err := readBody(found.route, request, r.Header, body); err != nil {
+// what C1's document does not declare is a refusal with INVALID_ARGUMENT, but
+// for what C1 itself lets pass in a body: unknown fields, values of enums and
+// types of Any. They are in the record.
+func decode(types *types, found match, r *http.Request, body []byte) (proto.Message, error) {
+	request := types.newMessage(found.route.method.Input())
+	if err := readBody(types, found.route, request, r.Header, body); err != nil {
 		return nil, err
 	}
 	if err := readQuery(found.route, request.ProtoReflect(), r.URL.RawQuery); err != nil {
@@ -50,9 +44,10 @@ func decode(found match, r *http.Request, body []byte) (proto.Message, error) {
 }
 
 // readBody reads JSON into request. No body at all is the same as {}, since
-// the document requires none of its bodies. protojson refuses unknown fields,
-// duplicate ones, also in both spellings, and text that is not UTF-8.
-func readBody(route *route, request proto.Message, header http.Header, body []byte) error {
+// the document requires none of its bodies. protojson refuses a known field
+// that is given twice, also in both spellings, and text that is not UTF-8; what
+// it does not know, it leaves out.
+func readBody(types *types, route *route, request proto.Message, header http.Header, body []byte) error {
 	if len(body) == 0 {
 		return nil
 	}
@@ -63,17 +58,37 @@ func readBody(route *route, request proto.Message, header http.Header, body []by
 		return &refusal{code: code.Code_INVALID_ARGUMENT, status: http.StatusUnsupportedMediaType,
 			message: "read body: Content-Type is not application/json"}
 	}
-	if err := protojson.Unmarshal(body, request); err != nil {
+	lenient := protojson.UnmarshalOptions{DiscardUnknown: true, Resolver: unheardTypes{types}}
+	if err := lenient.Unmarshal(body, request); err != nil {
 		return refused(code.Code_INVALID_ARGUMENT, "read body: %s", plain(err))
 	}
-	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(body, &keys); err != nil {
+	if err := checkKeys(route, body); err != nil {
 		return refused(code.Code_INVALID_ARGUMENT, "read body: %v", err)
+	}
+	return nil
+}
+
+// checkKeys refuses a key of the outermost object that is there twice, known
+// or not, and one that the path binds.
+func checkKeys(route *route, body []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	seen := make(map[string]bool)
+	for _, err := decoder.Token(); decoder.More(); {
+		token, failed := decoder.Token()
+		key, _ := token.(string)
+		var value json.RawMessage
+		if err := cmp.Or(err, failed, decoder.Decode(&value)); err != nil {
+			return err
+		}
+		if seen[key] {
+			return fmt.Errorf("key %q is there twice", key)
+		}
+		seen[key] = true
 	}
 	for _, field := range route.fields {
 		for _, key := range []string{field.JSONName(), string(field.Name())} {
-			if _, ok := keys[key]; ok {
-				return refused(code.Code_INVALID_ARGUMENT, "read body: field %q is bound by the path", key)
+			if seen[key] {
+				return fmt.Errorf("field %q is bound by the path", key)
 			}
 		}
 	}

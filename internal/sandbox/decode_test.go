@@ -25,9 +25,14 @@ func TestStrictness(t *testing.T) {
 		{"no body at all", "PUT", "/api/v1/shelves/a", "", 200},
 		{"space around", "PUT", "/api/v1/shelves/a", " {}\n", 200},
 		{"null field", "PUT", "/api/v1/shelves/a", `{"book":null}`, 200},
-		{"unknown field", "PUT", "/api/v1/shelves/a", `{"nope":1}`, 400},
-		{"unknown field within", "PUT", "/api/v1/shelves/a", `{"book":{"nope":1}}`, 400},
-		{"unknown enum", "PUT", "/api/v1/shelves/a", `{"color":"COLOR_NOPE"}`, 400},
+		{"unknown field", "PUT", "/api/v1/shelves/a", `{"nope":{"a":[1,null]}}`, 200},
+		{"unknown field within", "PUT", "/api/v1/shelves/a", `{"book":{"nope":1}}`, 200},
+		{"unknown enum", "PUT", "/api/v1/shelves/a", `{"color":"COLOR_NOPE","book":{"colors":["COLOR_NOPE","COLOR_RED"]}}`, 200},
+		{"unknown @type", "PUT", "/api/v1/shelves/a", `{"book":{"config":{"@type":"type.googleapis.com/c1.nope.v1.Nope","a":[1]}}}`, 200},
+		{"no name as @type", "PUT", "/api/v1/shelves/a", `{"book":{"config":{"@type":"type.googleapis.com/no name"}}}`, 400},
+		{"unknown field twice", "PUT", "/api/v1/shelves/a", `{"nope":1,"nope":1}`, 400},
+		{"known field within twice", "PUT", "/api/v1/shelves/a", `{"book":{"title":"a","title":"a"}}`, 400},
+		{"unknown field, no JSON", "PUT", "/api/v1/shelves/a", `{"nope":nope}`, 400},
 		{"wrong type", "PUT", "/api/v1/shelves/a", `{"otherId":1}`, 400},
 		{"path field", "PUT", "/api/v1/shelves/a", `{"id":"a"}`, 400},
 		{"path field, empty", "PUT", "/api/v1/shelves/a", `{"id":""}`, 400},
@@ -59,7 +64,7 @@ func TestStrictness(t *testing.T) {
 			h.Reset()
 			got := h.call(test.method, test.target, test.body)
 			if got.want(t, test.status, -1); test.status == 400 && got.code() != 3 {
-				t.Errorf("got %s", got.body)
+				t.Errorf("got %.300s", got.body)
 			}
 			seen := h.last()
 			if seen.Acted != (test.status == 200 && test.method != "GET") || h.AcceptedHits() != 1 {

@@ -107,7 +107,7 @@ func (x *exchange) carryOut() answer {
 	if x.found.route == nil {
 		return x.found.refuse(x.r.Method, x.path)
 	}
-	request, err := decode(x.found, x.r, x.body)
+	request, err := decode(x.sandbox.types, x.found, x.r, x.body)
 	if err != nil {
 		return refuse(err)
 	}
@@ -115,7 +115,7 @@ func (x *exchange) carryOut() answer {
 	if err != nil {
 		return refuse(err)
 	}
-	return encode(x.found.route, response)
+	return x.sandbox.encode(x.found.route, response)
 }
 
 // call runs the method that has state, or else makes an answer of the right shape.
@@ -123,12 +123,12 @@ func (s *Sandbox) call(route *route, request proto.Message) (proto.Message, erro
 	if method, ok := s.methods[route.procedure]; ok {
 		return method(request)
 	}
-	return shape(route.method.Output(), request), nil
+	return newShape(s.types, route.method.Output(), request, int(s.turn.Load())), nil
 }
 
 // encode writes the answer of a method.
-func encode(route *route, response proto.Message) answer {
-	text, err := protojson.Marshal(response)
+func (s *Sandbox) encode(route *route, response proto.Message) answer {
+	text, err := protojson.MarshalOptions{Resolver: s.types}.Marshal(response)
 	if err != nil {
 		return refuse(refused(code.Code_INTERNAL, "write answer: %v", err))
 	}

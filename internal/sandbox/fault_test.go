@@ -260,7 +260,7 @@ func TestFutureAnswers(t *testing.T) {
 		}
 		for _, part := range test.parts {
 			if !strings.Contains(got.body, part) || strings.Contains(plain, part) {
-				t.Errorf("%s: no %s in %s", test.fault, part, got.body)
+				t.Errorf("%s: no %s in %.2000s", test.fault, part, got.body)
 			}
 		}
 	}

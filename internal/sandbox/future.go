@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 )
 
 // The faults of this file make the true answer one of a C1 that is newer, or
@@ -36,6 +38,16 @@ func NullElement() Fault {
 	}})
 }
 
+// NullMessage does so in the lists of messages alone.
+func NullMessage() Fault {
+	return rewriting("null message", visitor{list: func(field protoreflect.FieldDescriptor, list []any) []any {
+		if field.Message() == nil {
+			return list
+		}
+		return append(list, nil)
+	}})
+}
+
 // UnknownAny sets every google.protobuf.Any of the answer to one of an unknown
 // @type, and adds such a one, and one without a type, to every list of them:
 // there is one named "expanded" in any case.
@@ -47,7 +59,12 @@ func UnknownAny() Fault {
 			for i := range message.Fields().Len() {
 				field := message.Fields().Get(i)
 				switch key := field.JSONName(); {
-				case !isAny(field) || field.IsMap():
+				case field.IsMap() && isAny(field.MapValue()):
+					entries, _ := object[key].(map[string]any)
+					for entry := range entries {
+						entries[entry] = unheard
+					}
+				case !isAny(field):
 				case !field.IsList():
 					object[key] = unheard
 				case field.Name() == "expanded" && object[key] == nil:
@@ -67,6 +84,58 @@ func UnknownAny() Fault {
 // isAny says whether a field holds google.protobuf.Any, one or many.
 func isAny(field protoreflect.FieldDescriptor) bool {
 	return field.Message() != nil && field.Message().FullName() == "google.protobuf.Any"
+}
+
+// TwoOfOneof sets a second member in every oneof of the answer that has one
+// set and another to set.
+func TwoOfOneof() Fault {
+	return rewriting("two of a oneof", visitor{message: func(message protoreflect.MessageDescriptor, object map[string]any) {
+		for i := range message.Oneofs().Len() {
+			members := message.Oneofs().Get(i).Fields()
+			for j := range members.Len() {
+				member, next := members.Get(j), members.Get((j+1)%members.Len())
+				if _, ok := object[member.JSONName()]; ok && next != member {
+					object[next.JSONName()] = plausibleJSON(next)
+					break
+				}
+			}
+		}
+	}})
+}
+
+// plausibleJSON is a value for a field that is not repeated: as members of a
+// oneof are.
+func plausibleJSON(field protoreflect.FieldDescriptor) any {
+	message := dynamicpb.NewMessage(field.ContainingMessage())
+	s := &shape{request: message}
+	s.fillField(level{message: message}, field)
+	text, err := protojson.Marshal(message)
+	var object map[string]any
+	if err != nil || json.Unmarshal(text, &object) != nil || object[field.JSONName()] == nil {
+		return map[string]any{} // a message, with fields of its own
+	}
+	return object[field.JSONName()]
+}
+
+// OddForms writes every field mask of the answer as "*", every duration as
+// "PT1H", and every time as "", which protobuf's JSON does not know.
+func OddForms() Fault {
+	forms := map[protoreflect.FullName]string{"google.protobuf.FieldMask": "*", "google.protobuf.Duration": "PT1H", "google.protobuf.Timestamp": ""}
+	return rewriting("odd forms", visitor{value: func(field protoreflect.FieldDescriptor, value any) any {
+		if field.Message() == nil {
+			return value
+		}
+		if form, ok := forms[field.Message().FullName()]; ok {
+			return form
+		}
+		return value
+	}})
+}
+
+// Rewritten lets change do what it likes to the true answer, if that is a JSON
+// object. Numbers in it are json.Number.
+func Rewritten(name string, change func(answer map[string]any)) Fault {
+	return damaging(name, func(_ *exchange, a *answer) { a.rewrite(change) })
 }
 
 // DuplicateKey gives the first field of the answer twice, the second time as
@@ -111,22 +180,30 @@ type visitor struct {
 	message func(protoreflect.MessageDescriptor, map[string]any)
 	list    func(protoreflect.FieldDescriptor, []any) []any
 	value   func(protoreflect.FieldDescriptor, any) any
+	types   *types // of what is in an Any
 }
 
 // rewriting makes a fault that parses the true answer, visits and writes it.
 func rewriting(name string, v visitor) Fault {
-	return damaging(name, func(_ *exchange, a *answer) {
-		decoder := json.NewDecoder(bytes.NewReader(a.body))
-		decoder.UseNumber()
-		var object map[string]any
-		if decoder.Decode(&object) != nil || object == nil {
-			return
-		}
-		v.visit(a.message, object)
-		if text, err := json.Marshal(object); err == nil {
-			a.body = text
-		}
+	return damaging(name, func(x *exchange, a *answer) {
+		v := v // a Fault never changes
+		v.types = x.sandbox.types
+		a.rewrite(func(object map[string]any) { v.visit(a.message, object) })
 	})
+}
+
+// rewrite changes the body of an answer, if it is a JSON object.
+func (a *answer) rewrite(change func(map[string]any)) {
+	decoder := json.NewDecoder(bytes.NewReader(a.body))
+	decoder.UseNumber()
+	var object map[string]any
+	if decoder.Decode(&object) != nil || object == nil {
+		return
+	}
+	change(object)
+	if text, err := json.Marshal(object); err == nil {
+		a.body = text
+	}
 }
 
 // visit goes through an object, and the messages in it as far as descriptors
@@ -172,8 +249,12 @@ func (v visitor) visitField(field protoreflect.FieldDescriptor, value any) any {
 		}
 		return value
 	case map[string]any:
-		if structured(field) {
-			v.visit(field.Message(), value)
+		if field.IsMap() {
+			for key := range value {
+				value[key] = v.visitField(field.MapValue(), value[key])
+			}
+		} else if message := v.within(field, value); message != nil {
+			v.visit(message, value)
 		}
 		return value
 	}
@@ -183,8 +264,21 @@ func (v visitor) visitField(field protoreflect.FieldDescriptor, value any) any {
 	return value
 }
 
-// structured says whether the JSON of a field's message is that of its fields:
-// not so for a map, nor for the well-known types.
-func structured(field protoreflect.FieldDescriptor) bool {
-	return field.Message() != nil && !field.IsMap() && field.Message().ParentFile().Package() != "google.protobuf"
+// within describes the object that a field holds, which for an Any is what its
+// @type says. It is nil where the JSON is not that of fields: of a well-known
+// type, and of a type that is not known.
+func (v visitor) within(field protoreflect.FieldDescriptor, object map[string]any) protoreflect.MessageDescriptor {
+	message := field.Message()
+	if isAny(field) {
+		url, _ := object["@type"].(string)
+		found, err := v.types.FindMessageByURL(url)
+		if err != nil {
+			return nil
+		}
+		message = found.Descriptor()
+	}
+	if message == nil || message.ParentFile().Package() == "google.protobuf" {
+		return nil
+	}
+	return message
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -52,6 +53,9 @@ type Config struct {
 	// Files are searched for services of packages below "c1."; nil means all of
 	// the mirror.
 	Files *protoregistry.Files
+	// Types are what messages are made of; nil means the types linked into the
+	// program. Where one is missing a dynamic type from Files stands in for it.
+	Types Resolver
 	// Log gets one line for each request, without secrets; nil means none.
 	Log *slog.Logger
 }
@@ -61,12 +65,14 @@ type Config struct {
 type Sandbox struct {
 	config  Config // with its defaults; never changes
 	routes  *router
+	types   *types
 	methods map[string]method // by procedure; the methods with state
 	clients *registry
 	tokens  *tokens
 	world   *world
 	record  *record
 	faults  *script
+	turn    atomic.Uint32 // see Vary
 }
 
 // New returns a Sandbox, ready to serve. It does no I/O. The errors are a
@@ -80,7 +86,7 @@ func New(config Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read routes: %w", err)
 	}
-	s := &Sandbox{config: config, routes: routes, record: newRecord(config.Remember)}
+	s := &Sandbox{config: config, routes: routes, types: newTypes(config.Types, config.Files), record: newRecord(config.Remember)}
 	if s.clients, err = newRegistry(config, s.now); err != nil {
 		return nil, fmt.Errorf("make clients: %w", err)
 	}
@@ -111,6 +117,9 @@ func withDefaults(config Config) Config {
 	if config.Files == nil {
 		config.Files = catalog.Files()
 	}
+	if config.Types == nil {
+		config.Types = protoregistry.GlobalTypes
+	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
@@ -139,6 +148,12 @@ func (s *Sandbox) Procedures() []string { return s.routes.procedures() }
 // RevokeAll makes every access token invalid, the static one too. Tokens
 // issued afterwards are good.
 func (s *Sandbox) RevokeAll() { s.tokens.revokeAll() }
+
+// Vary chooses among the answers that are made from a descriptor. Each of them
+// holds one member of each oneof, one value of each enum, and one type for each
+// Any that stands alone: with 0 the first that is worth seeing, with n the
+// n-th after it, and after the last the first again.
+func (s *Sandbox) Vary(n uint16) { s.turn.Store(uint32(n)) }
 
 // Restore puts apps, connectors and syncs back as New made them.
 func (s *Sandbox) Restore() { s.world.restore() }

@@ -5,111 +5,149 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/fieldmaskpb"
-	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// maxDepth is how deep an answer that is made from a descriptor nests.
-const maxDepth = 4
+const (
+	// maxDepth is how deep an answer that is made from a descriptor nests. Of
+	// what C1 has, all but a few expression trees end before.
+	maxDepth = 8
+	// maxShape is the size, in bytes of JSON, at which no further message of
+	// such an answer is filled: with the last one it stays below 64 KiB.
+	maxShape = 40 << 10
+	// maxEcho is the longest text, in bytes, that an answer repeats.
+	maxEcho = 256
+)
 
-// shape makes a valid answer from nothing but its descriptor: every field
-// set, one element in each list and map, one member of each oneof, the same
-// each time. A string that the request has too, such as an id, is the request's.
-func shape(descriptor protoreflect.MessageDescriptor, request proto.Message) proto.Message {
-	response := newMessage(descriptor)
-	fill(response.ProtoReflect(), request.ProtoReflect(), maxDepth)
+// A shape is an answer in the making, from nothing but its descriptor: every
+// field set, one element in each list and map, one member of each oneof, the
+// same each time. What the request has too, such as an id, is the request's.
+type shape struct {
+	types   *types // used for messages that nest
+	request protoreflect.Message
+	turn    int     // which member of each oneof, value of each enum and type of each Any: modulo
+	size    int     // of the JSON so far, in bytes; rather too much than too little
+	queue   []level // what is still empty, the shallow before the deep
+}
+
+// A level is a message to be filled, and how deep the messages in it may nest.
+type level struct {
+	message protoreflect.Message
+	depth   int
+}
+
+// newShape makes the answer of a method.
+func newShape(types *types, descriptor protoreflect.MessageDescriptor, request proto.Message, turn int) proto.Message {
+	response := types.newMessage(descriptor)
+	s := &shape{types: types, request: request.ProtoReflect(), turn: turn}
+	s.queue = append(s.queue, level{response.ProtoReflect(), maxDepth})
+	for ; len(s.queue) > 0 && s.size < maxShape; s.queue = s.queue[1:] {
+		s.fill(s.queue[0])
+	}
 	return response
 }
 
-// fill sets the fields of message, and for depth levels the messages in them.
-// Of a oneof it sets the first member; optional fields count as fields.
-func fill(message, request protoreflect.Message, depth int) {
-	fields := message.Descriptor().Fields()
+// fill sets the fields of one message. The messages in it are left for later,
+// so that a deep branch never takes the room of a shallow one.
+func (s *shape) fill(at level) {
+	fields := at.message.Descriptor().Fields()
 	for i := range fields.Len() {
 		field := fields.Get(i)
-		oneof := field.ContainingOneof()
-		if oneof != nil && !oneof.IsSynthetic() && oneof.Fields().Get(0) != field {
-			continue
+		if s.chosen(field) && !endless(field) {
+			s.fillField(at, field)
 		}
-		if strings.HasSuffix(string(field.Name()), "page_token") {
-			continue // a page token would never end
-		}
-		if depth == 0 && field.Message() != nil {
-			continue
-		}
-		fillField(message, field, request, depth)
 	}
 }
 
-// fillField sets one field, to one element if it is a list or a map.
-func fillField(message protoreflect.Message, field protoreflect.FieldDescriptor, request protoreflect.Message, depth int) {
+// chosen says whether field is the one of its oneof whose turn it is. Fields
+// without one are, and optional ones, whose oneof is no real one.
+func (s *shape) chosen(field protoreflect.FieldDescriptor) bool {
+	oneof := field.ContainingOneof()
+	return oneof == nil || oneof.IsSynthetic() || oneof.Fields().Get(s.turn%oneof.Fields().Len()) == field
+}
+
+// endless says whether a client that reads field would ask for more, for ever.
+func endless(field protoreflect.FieldDescriptor) bool {
+	return strings.HasSuffix(string(field.Name()), "page_token") || field.Name() == "has_more"
+}
+
+// fillField sets one field, to one element if it is a list or a map; a list of
+// Any gets two, a message of C1's and a well-known type.
+func (s *shape) fillField(at level, field protoreflect.FieldDescriptor) {
+	if at.depth == 0 && s.nests(field) {
+		return
+	}
+	s.size += len(field.JSONName()) + len(`"":[{}],`)
+	message := at.message
 	switch {
 	case field.IsMap():
 		entries := message.Mutable(field).Map()
-		key := plausible(field.MapKey(), request).MapKey()
+		key := s.plausible(field.MapKey()).MapKey()
 		if field.MapValue().Message() == nil {
-			entries.Set(key, plausible(field.MapValue(), request))
+			entries.Set(key, s.plausible(field.MapValue()))
 			return
 		}
-		fillMessage(entries.Mutable(key).Message(), request, depth)
+		s.fillMessage(level{entries.Mutable(key).Message(), at.depth - 1}, field, s.turn)
 	case field.IsList() && field.Message() != nil:
-		fillMessage(message.Mutable(field).List().AppendMutable().Message(), request, depth)
+		list := message.Mutable(field).List()
+		s.fillMessage(level{list.AppendMutable().Message(), at.depth - 1}, field, 0)
+		if isAny(field) {
+			s.fillMessage(level{list.AppendMutable().Message(), at.depth - 1}, field, 1)
+		}
 	case field.IsList():
-		message.Mutable(field).List().Append(plausible(field, request))
+		message.Mutable(field).List().Append(s.plausible(field))
 	case field.Message() != nil:
-		fillMessage(message.Mutable(field).Message(), request, depth)
+		s.fillMessage(level{message.Mutable(field).Message(), at.depth - 1}, field, s.turn)
 	default:
-		message.Set(field, plausible(field, request))
+		message.Set(field, s.plausible(field))
 	}
 }
 
-// fillMessage fills message, or makes it the sample of a well-known type.
-func fillMessage(message, request protoreflect.Message, depth int) {
-	sample, ok := samples[message.Descriptor().FullName()]
-	if !ok {
-		fill(message, request, depth-1)
+// nests says whether field holds messages whose fields are yet to be filled.
+func (s *shape) nests(field protoreflect.FieldDescriptor) bool {
+	if field.IsMap() {
+		field = field.MapValue()
+	}
+	return field.Message() != nil && s.sample(field.Message().FullName()) == nil
+}
+
+// fillMessage makes a message the sample of a well-known type, or leaves it to
+// be filled. An even choice makes an Any a message of the field's own package,
+// unless it is as deep as can be: such as an Any in that message.
+func (s *shape) fillMessage(at level, field protoreflect.FieldDescriptor, choice int) {
+	name := at.message.Descriptor().FullName()
+	sample := s.sample(name)
+	if name == "google.protobuf.Any" && choice%2 == 0 && at.depth >= 0 {
+		if packed := s.pack(field); packed != nil {
+			sample = packed
+		}
+	}
+	if sample == nil {
+		s.queue = append(s.queue, at)
 		return
 	}
-	// Through the wire, since message may be dynamic where sample is not.
+	// Through the wire, since the message may be dynamic where the sample is not.
 	text, err := proto.Marshal(sample)
 	if err == nil {
-		_ = proto.Unmarshal(text, message.Interface())
+		_ = proto.Unmarshal(text, at.message.Interface())
 	}
-}
-
-// samples are the types whose JSON is not that of their fields.
-var samples = map[protoreflect.FullName]proto.Message{
-	"google.protobuf.Any":       sampleAny(),
-	"google.protobuf.Duration":  durationpb.New(3600e9),
-	"google.protobuf.FieldMask": &fieldmaskpb.FieldMask{Paths: []string{"display_name"}},
-	"google.protobuf.ListValue": &structpb.ListValue{Values: []*structpb.Value{structpb.NewNumberValue(1)}},
-	"google.protobuf.Struct":    &structpb.Struct{Fields: map[string]*structpb.Value{"key": structpb.NewStringValue("value")}},
-	"google.protobuf.Timestamp": timestamppb.New(epoch),
-	"google.protobuf.Value":     structpb.NewStringValue("value"),
-}
-
-// sampleAny holds a type that every Go program with protobuf can resolve.
-func sampleAny() *anypb.Any {
-	sample, err := anypb.New(wrapperspb.String("any"))
-	if err != nil {
-		return &anypb.Any{}
-	}
-	return sample
+	s.size += 2*len(text) + len(`"2026-01-05T09:00:00Z"`)
 }
 
 // plausible is a value for a field that is no message: never the zero value,
 // which proto3 leaves out, save for an enum that has no other.
-func plausible(field protoreflect.FieldDescriptor, request protoreflect.Message) protoreflect.Value {
+func (s *shape) plausible(field protoreflect.FieldDescriptor) protoreflect.Value {
+	s.size += 20 // the longest number
+	if value, ok := s.echo(field); ok {
+		return value
+	}
 	switch field.Kind() {
 	case protoreflect.BoolKind:
 		return protoreflect.ValueOfBool(true)
 	case protoreflect.EnumKind:
 		values := field.Enum().Values()
-		return protoreflect.ValueOfEnum(values.Get(min(1, values.Len()-1)).Number())
+		value := values.Get(min(1+s.turn%max(1, values.Len()-1), values.Len()-1))
+		s.size += len(value.Name())
+		return protoreflect.ValueOfEnum(value.Number())
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
 		return protoreflect.ValueOfInt32(42)
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
@@ -125,16 +163,25 @@ func plausible(field protoreflect.FieldDescriptor, request protoreflect.Message)
 	case protoreflect.BytesKind:
 		return protoreflect.ValueOfBytes([]byte("sandbox"))
 	default:
-		return protoreflect.ValueOfString(plausibleText(field, request))
+		s.size += len(field.Name())
+		return protoreflect.ValueOfString("sandbox " + strings.ReplaceAll(string(field.Name()), "_", " "))
 	}
 }
 
-// plausibleText is what the request says in its field of the same name, or
-// else the field's own name.
-func plausibleText(field protoreflect.FieldDescriptor, request protoreflect.Message) string {
-	asked := request.Descriptor().Fields().ByName(field.Name())
-	if asked != nil && asked.Kind() == protoreflect.StringKind && !asked.IsList() && request.Has(asked) {
-		return request.Get(asked).String()
+// echo is what the request says in its own field of the same name and type,
+// if that is a text, not a long one, or a whole number.
+func (s *shape) echo(field protoreflect.FieldDescriptor) (protoreflect.Value, bool) {
+	asked := s.request.Descriptor().Fields().ByName(field.Name())
+	if asked == nil || asked.Kind() != field.Kind() || asked.IsList() || !s.request.Has(asked) {
+		return protoreflect.Value{}, false
 	}
-	return "sandbox " + strings.ReplaceAll(string(field.Name()), "_", " ")
+	value := s.request.Get(asked)
+	switch field.Kind() {
+	case protoreflect.StringKind:
+		s.size += 6 * min(len(value.String()), maxEcho) // if all of it is to be escaped
+		return value, len(value.String()) <= maxEcho
+	case protoreflect.Int32Kind, protoreflect.Int64Kind, protoreflect.Uint32Kind, protoreflect.Uint64Kind:
+		return value, true
+	}
+	return protoreflect.Value{}, false
 }
