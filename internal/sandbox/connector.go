@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -39,12 +40,21 @@ func (w *world) methods() map[string]method {
 	}
 }
 
-// typed makes a method of a function of generated messages.
+// typed makes a method of a function of generated messages. A request that is
+// dynamic becomes one of them, through the wire.
 func typed[Q, P proto.Message](serve func(Q) (P, error)) method {
 	return func(request proto.Message) (proto.Message, error) {
-		q, ok := request.(Q)
-		if !ok {
-			return nil, refused(code.Code_INTERNAL, "serve %s: it is a %T", request.ProtoReflect().Descriptor().FullName(), request)
+		if q, ok := request.(Q); ok {
+			return serve(q)
+		}
+		var none Q
+		q, _ := none.ProtoReflect().New().Interface().(Q)
+		text, err := proto.Marshal(request)
+		if err == nil {
+			err = proto.Unmarshal(text, q)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", request.ProtoReflect().Descriptor().FullName(), err)
 		}
 		return serve(q)
 	}

@@ -48,19 +48,19 @@ func sampleAnys() []proto.Message {
 	return anys
 }
 
-// sample is the form of a well-known type whose turn it is; nil if name is
+// wellKnown is the form of a well-known type whose turn it is; nil if name is
 // none of them.
-func (s *shape) sample(name protoreflect.FullName) proto.Message {
+func wellKnown(name protoreflect.FullName, turn int) proto.Message {
 	forms := samples[name]
 	if len(forms) == 0 {
 		return nil
 	}
-	return forms[s.turn%len(forms)]
+	return forms[turn%len(forms)]
 }
 
 // pack makes an Any of one of the messages beside the field's own, without
 // the messages in it. It is nil where the file has none that would do.
-func (s *shape) pack(field protoreflect.FieldDescriptor) proto.Message {
+func (s *shape) pack(field protoreflect.FieldDescriptor, turn int) proto.Message {
 	var things []protoreflect.MessageDescriptor
 	messages := field.ParentFile().Messages()
 	for i := range messages.Len() {
@@ -71,8 +71,8 @@ func (s *shape) pack(field protoreflect.FieldDescriptor) proto.Message {
 	if len(things) == 0 {
 		return nil
 	}
-	content := s.types.newMessage(things[s.turn%len(things)])
-	s.fill(level{message: content.ProtoReflect()})
+	content := s.types.newMessage(things[turn%len(things)])
+	s.fill(level{message: content.ProtoReflect(), turn: turn})
 	packed, err := anypb.New(content)
 	if err != nil {
 		return nil

@@ -10,7 +10,7 @@ import (
 const (
 	// maxDepth is how deep an answer that is made from a descriptor nests. Of
 	// what C1 has, all but a few expression trees end before.
-	maxDepth = 8
+	maxDepth = 6
 	// maxShape is the size, in bytes of JSON, at which no further message of
 	// such an answer is filled: with the last one it stays below 64 KiB.
 	maxShape = 40 << 10
@@ -24,22 +24,32 @@ const (
 type shape struct {
 	types   *types // used for messages that nest
 	request protoreflect.Message
-	turn    int     // which member of each oneof, value of each enum and type of each Any: modulo
 	size    int     // of the JSON so far, in bytes; rather too much than too little
 	queue   []level // what is still empty, the shallow before the deep
 }
 
-// A level is a message to be filled, and how deep the messages in it may nest.
+// A level is a message to be filled.
 type level struct {
 	message protoreflect.Message
-	depth   int
+	depth   int // how deep the messages in it may nest
+	turn    int // which member of each oneof, value of each enum and type of each Any: modulo
+}
+
+// below is the level of a message in a field. Below a oneof of n members the
+// turns go n times as slow, so that in time each meets each.
+func (l level) below(field protoreflect.FieldDescriptor, message protoreflect.Message) level {
+	turn := l.turn
+	if oneof := field.ContainingOneof(); oneof != nil {
+		turn /= oneof.Fields().Len()
+	}
+	return level{message, l.depth - 1, turn}
 }
 
 // newShape makes the answer of a method.
 func newShape(types *types, descriptor protoreflect.MessageDescriptor, request proto.Message, turn int) proto.Message {
 	response := types.newMessage(descriptor)
-	s := &shape{types: types, request: request.ProtoReflect(), turn: turn}
-	s.queue = append(s.queue, level{response.ProtoReflect(), maxDepth})
+	s := &shape{types: types, request: request.ProtoReflect()}
+	s.queue = append(s.queue, level{response.ProtoReflect(), maxDepth, turn})
 	for ; len(s.queue) > 0 && s.size < maxShape; s.queue = s.queue[1:] {
 		s.fill(s.queue[0])
 	}
@@ -52,7 +62,7 @@ func (s *shape) fill(at level) {
 	fields := at.message.Descriptor().Fields()
 	for i := range fields.Len() {
 		field := fields.Get(i)
-		if s.chosen(field) && !endless(field) {
+		if at.chosen(field) && !endless(field) {
 			s.fillField(at, field)
 		}
 	}
@@ -60,9 +70,9 @@ func (s *shape) fill(at level) {
 
 // chosen says whether field is the one of its oneof whose turn it is. Fields
 // without one are, and optional ones, whose oneof is no real one.
-func (s *shape) chosen(field protoreflect.FieldDescriptor) bool {
+func (l level) chosen(field protoreflect.FieldDescriptor) bool {
 	oneof := field.ContainingOneof()
-	return oneof == nil || oneof.IsSynthetic() || oneof.Fields().Get(s.turn%oneof.Fields().Len()) == field
+	return oneof == nil || oneof.IsSynthetic() || oneof.Fields().Get(l.turn%oneof.Fields().Len()) == field
 }
 
 // endless says whether a client that reads field would ask for more, for ever.
@@ -73,7 +83,7 @@ func endless(field protoreflect.FieldDescriptor) bool {
 // fillField sets one field, to one element if it is a list or a map; a list of
 // Any gets two, a message of C1's and a well-known type.
 func (s *shape) fillField(at level, field protoreflect.FieldDescriptor) {
-	if at.depth == 0 && s.nests(field) {
+	if at.depth == 0 && nests(field) {
 		return
 	}
 	s.size += len(field.JSONName()) + len(`"":[{}],`)
@@ -81,33 +91,33 @@ func (s *shape) fillField(at level, field protoreflect.FieldDescriptor) {
 	switch {
 	case field.IsMap():
 		entries := message.Mutable(field).Map()
-		key := s.plausible(field.MapKey()).MapKey()
+		key := s.plausible(field.MapKey(), at.turn).MapKey()
 		if field.MapValue().Message() == nil {
-			entries.Set(key, s.plausible(field.MapValue()))
+			entries.Set(key, s.plausible(field.MapValue(), at.turn))
 			return
 		}
-		s.fillMessage(level{entries.Mutable(key).Message(), at.depth - 1}, field, s.turn)
+		s.fillMessage(at.below(field, entries.Mutable(key).Message()), field, at.turn)
 	case field.IsList() && field.Message() != nil:
 		list := message.Mutable(field).List()
-		s.fillMessage(level{list.AppendMutable().Message(), at.depth - 1}, field, 0)
+		s.fillMessage(at.below(field, list.AppendMutable().Message()), field, 0)
 		if isAny(field) {
-			s.fillMessage(level{list.AppendMutable().Message(), at.depth - 1}, field, 1)
+			s.fillMessage(at.below(field, list.AppendMutable().Message()), field, 1)
 		}
 	case field.IsList():
-		message.Mutable(field).List().Append(s.plausible(field))
+		message.Mutable(field).List().Append(s.plausible(field, at.turn))
 	case field.Message() != nil:
-		s.fillMessage(level{message.Mutable(field).Message(), at.depth - 1}, field, s.turn)
+		s.fillMessage(at.below(field, message.Mutable(field).Message()), field, at.turn)
 	default:
-		message.Set(field, s.plausible(field))
+		message.Set(field, s.plausible(field, at.turn))
 	}
 }
 
 // nests says whether field holds messages whose fields are yet to be filled.
-func (s *shape) nests(field protoreflect.FieldDescriptor) bool {
+func nests(field protoreflect.FieldDescriptor) bool {
 	if field.IsMap() {
 		field = field.MapValue()
 	}
-	return field.Message() != nil && s.sample(field.Message().FullName()) == nil
+	return field.Message() != nil && samples[field.Message().FullName()] == nil
 }
 
 // fillMessage makes a message the sample of a well-known type, or leaves it to
@@ -115,9 +125,9 @@ func (s *shape) nests(field protoreflect.FieldDescriptor) bool {
 // unless it is as deep as can be: such as an Any in that message.
 func (s *shape) fillMessage(at level, field protoreflect.FieldDescriptor, choice int) {
 	name := at.message.Descriptor().FullName()
-	sample := s.sample(name)
+	sample := wellKnown(name, at.turn)
 	if name == "google.protobuf.Any" && choice%2 == 0 && at.depth >= 0 {
-		if packed := s.pack(field); packed != nil {
+		if packed := s.pack(field, at.turn); packed != nil {
 			sample = packed
 		}
 	}
@@ -135,7 +145,7 @@ func (s *shape) fillMessage(at level, field protoreflect.FieldDescriptor, choice
 
 // plausible is a value for a field that is no message: never the zero value,
 // which proto3 leaves out, save for an enum that has no other.
-func (s *shape) plausible(field protoreflect.FieldDescriptor) protoreflect.Value {
+func (s *shape) plausible(field protoreflect.FieldDescriptor, turn int) protoreflect.Value {
 	s.size += 20 // the longest number
 	if value, ok := s.echo(field); ok {
 		return value
@@ -145,7 +155,7 @@ func (s *shape) plausible(field protoreflect.FieldDescriptor) protoreflect.Value
 		return protoreflect.ValueOfBool(true)
 	case protoreflect.EnumKind:
 		values := field.Enum().Values()
-		value := values.Get(min(1+s.turn%max(1, values.Len()-1), values.Len()-1))
+		value := values.Get(min(1+turn%max(1, values.Len()-1), values.Len()-1))
 		s.size += len(value.Name())
 		return protoreflect.ValueOfEnum(value.Number())
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
