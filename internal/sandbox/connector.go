@@ -1,140 +1,163 @@
 package sandbox
 
 import (
-	"encoding/base64"
-	"fmt"
-	"strconv"
+	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	appv1 "github.com/c1proxy/c1proxy/gen/c1/api/app/v1"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// The procedures that have state.
-const (
-	ConfirmSyncValid = "c1.api.app.v1.ConnectorService/ConfirmSyncValid"
-	ForceSync        = "c1.api.app.v1.ConnectorService/ForceSync"
-	GetConnector     = "c1.api.app.v1.ConnectorService/Get"
-	ListConnectors   = "c1.api.app.v1.ConnectorService/List"
-)
-
-const (
-	defaultPageSize = 25
-	maxPageSize     = 100
-)
-
-// methods are the procedures that the world answers itself.
-func (w *world) methods() map[string]method {
-	return map[string]method{
-		ConfirmSyncValid: typed(func(q *appv1.ConfirmSyncValidRequest) (*appv1.ConfirmSyncValidResponse, error) {
-			return &appv1.ConfirmSyncValidResponse{}, w.confirm(q.GetAppId(), q.GetConnectorId(), q.GetSyncLifecycleId())
-		}),
-		ForceSync: typed(func(q *appv1.ForceSyncRequest) (*appv1.ForceSyncResponse, error) {
-			return &appv1.ForceSyncResponse{}, w.force(q.GetAppId(), q.GetConnectorId())
-		}),
-		GetConnector:   typed(w.get),
-		ListConnectors: typed(w.list),
-	}
+// A connector is one of an app's. It is guarded by the world's lock.
+type connector struct {
+	id      string
+	view    object // c1.api.app.v1.Connector; its status is of the last sync that was not asked for here
+	syncs   map[string]SyncState
+	started time.Time // when the last sync was asked for here; zero if never
 }
 
-// typed makes a method of a function of generated messages. A request that is
-// dynamic becomes one of them, through the wire.
-func typed[Q, P proto.Message](serve func(Q) (P, error)) method {
-	return func(request proto.Message) (proto.Message, error) {
-		if q, ok := request.(Q); ok {
-			return serve(q)
-		}
-		var none Q
-		q, _ := none.ProtoReflect().New().Interface().(Q)
-		text, err := proto.Marshal(request)
-		if err == nil {
-			err = proto.Unmarshal(text, q)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", request.ProtoReflect().Descriptor().FullName(), err)
-		}
-		return serve(q)
-	}
+// fixedOfConnector are the fields of a connector that C1 sets.
+var fixedOfConnector = []protoreflect.Name{"app_id", "id", "config_updated_at", "connector_api_version", "created_at", "deleted_at", "download_url",
+	"status", "sync_disabled_at", "sync_disabled_category", "sync_disabled_reason", "updated_at"}
+
+// addConnector adds a connector in good health. The lock must be held.
+func (w *world) addConnector(to *app, id, name string) *connector {
+	c := &connector{id: id, view: w.connector0.clone(), syncs: make(map[string]SyncState)}
+	c.view.set("app_id", to.id)
+	c.view.set("id", id)
+	c.view.set("display_name", name)
+	at, _ := slices.BinarySearchFunc(to.connectors, id, connectorHasID)
+	to.connectors = slices.Insert(to.connectors, at, c)
+	return c
 }
 
-// get answers with a connector as it is now; NOT_FOUND if there is none.
-func (w *world) get(q *appv1.ConnectorServiceGetRequest) (*appv1.ConnectorServiceGetResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	c, err := w.connector(q.GetAppId(), q.GetId())
+func connectorHasID(c *connector, id string) int { return strings.Compare(c.id, id) }
+
+// connector finds a connector, or refuses with NOT_FOUND. The lock must be held.
+func (w *world) connector(appID, id string) (*connector, error) {
+	a, err := w.app(appID)
 	if err != nil {
 		return nil, err
 	}
-	return &appv1.ConnectorServiceGetResponse{ConnectorView: w.show(c)}, nil
-}
-
-// list answers with a page of an app's connectors, 25 unless page_size says
-// otherwise. A page_token is good for the app that it was given out for.
-func (w *world) list(q *appv1.ConnectorServiceListRequest) (*appv1.ConnectorServiceListResponse, error) {
-	size := int(q.GetPageSize())
-	if size < 0 || size > maxPageSize {
-		return nil, refused(code.Code_INVALID_ARGUMENT, "page_size %d is not between 0 and %d", size, maxPageSize)
-	}
-	if size == 0 {
-		size = defaultPageSize
-	}
-	offset, ok := readPageToken(q.GetAppId(), q.GetPageToken())
+	at, ok := slices.BinarySearchFunc(a.connectors, id, connectorHasID)
 	if !ok {
-		return nil, refused(code.Code_INVALID_ARGUMENT, "page_token is not one of this list's")
+		return nil, refused(code.Code_NOT_FOUND, "connector %q not found in app %q", id, appID)
 	}
-	views, next, err := w.page(q.GetAppId(), offset, size)
-	if err != nil {
-		return nil, err
-	}
-	return &appv1.ConnectorServiceListResponse{List: views, NextPageToken: pageToken(q.GetAppId(), next)}, nil
+	return a.connectors[at], nil
 }
 
-// pageToken is opaque to clients; it is empty where no page follows.
-func pageToken(appID string, offset int) string {
-	if offset == 0 {
-		return ""
+// show fills a ConnectorView with c as a caller sees it now. The lock must be held.
+func (w *world) show(c *connector, in object) {
+	view := c.view.clone()
+	switch status := view.mutable("status"); {
+	case view.has("sync_disabled_at"):
+		view.clear("status")
+		view.mutable("status").set("status", "SYNC_STATUS_DISABLED")
+	case !c.started.IsZero():
+		w.showSync(c, status)
 	}
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(offset) + "@" + appID))
+	in.set("connector", view)
 }
 
-// readPageToken is the reverse. It accepts only tokens of the same app.
-func readPageToken(appID, token string) (offset int, ok bool) {
-	if token == "" {
-		return 0, true
-	}
-	text, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil {
-		return 0, false
-	}
-	number, rest, _ := strings.Cut(string(text), "@")
-	offset, err = strconv.Atoi(number)
-	return offset, err == nil && offset > 0 && offset <= 1<<30 && rest == appID
-}
-
-// show is c as a caller sees it now. The world's lock must be held.
-func (w *world) show(c *connector) *appv1.ConnectorView {
-	view := proto.CloneOf(c.view)
-	view.Status = c.status
-	if !c.started.IsZero() {
-		view.Status = w.running(c)
-	}
-	return &appv1.ConnectorView{Connector: view}
-}
-
-// running is the status of a sync that was asked for here: it runs for the
-// world's syncTime, and then is done.
-func (w *world) running(c *connector) *appv1.ConnectorStatus {
-	status := &appv1.ConnectorStatus{
-		Status:    appv1.ConnectorStatus_SYNC_STATUS_RUNNING,
-		StartedAt: timestamppb.New(c.started),
-		UpdatedAt: timestamppb.New(c.started),
-	}
+// showSync makes a status that of a sync that was asked for here: it runs for
+// the world's syncTime, and then is done.
+func (w *world) showSync(c *connector, status object) {
+	status.clear("last_error")
+	status.clear("completed_at")
+	status.set("status", "SYNC_STATUS_RUNNING")
+	status.set("started_at", c.started)
+	status.set("updated_at", c.started)
 	if end := c.started.Add(w.syncTime); !w.now().Before(end) {
-		status.Status = appv1.ConnectorStatus_SYNC_STATUS_DONE
-		status.CompletedAt, status.UpdatedAt = timestamppb.New(end), timestamppb.New(end)
+		status.set("status", "SYNC_STATUS_DONE")
+		status.set("completed_at", end)
+		status.set("updated_at", end)
 	}
-	return status
+}
+
+func (w *world) listConnectors(q, p object) error {
+	a, err := w.app(q.text("app_id"))
+	if err != nil {
+		return err
+	}
+	return page(p, q, a.id, a.connectors, func(c *connector) object {
+		view := object{p.NewField(p.field("list")).List().NewElement().Message()}
+		w.show(c, view)
+		return view
+	})
+}
+
+func (w *world) getConnector(q, p object) error {
+	c, err := w.connector(q.text("app_id"), q.text("id"))
+	if err != nil {
+		return err
+	}
+	w.show(c, p.mutable("connector_view"))
+	return nil
+}
+
+// createConnector adds a connector, whose first sync begins.
+func (w *world) createConnector(q, p object) error {
+	a, err := w.app(q.text("app_id"))
+	if err != nil {
+		return err
+	}
+	id, err := w.newID("2ZqMadeConnector0sandbox")
+	if err != nil {
+		return err
+	}
+	c := w.addConnector(a, id, "Made connector")
+	c.view.take(q)
+	c.view.set("created_at", w.now())
+	c.view.set("updated_at", w.now())
+	c.started = w.now()
+	w.show(c, p.mutable("connector_view"))
+	return nil
+}
+
+// updateConnector makes a method of the names under which the request has the
+// ids of app and connector.
+func (w *world) updateConnector(appID, id protoreflect.Name) method {
+	return func(q, p object) error {
+		c, err := w.connector(q.text(appID), q.text(id))
+		if err != nil {
+			return err
+		}
+		if !q.has("connector") {
+			return refused(code.Code_INVALID_ARGUMENT, "connector is missing")
+		}
+		if err := c.view.update(q.within("connector"), q.within("update_mask"), fixedOfConnector); err != nil {
+			return err
+		}
+		c.view.set("updated_at", w.now())
+		w.show(c, p.mutable("connector_view"))
+		return nil
+	}
+}
+
+// updateSchedule sets when a connector syncs; without a schedule, never by
+// itself.
+func (w *world) updateSchedule(q, _ object) error {
+	c, err := w.connector(q.text("app_id"), q.text("connector_id"))
+	if err != nil {
+		return err
+	}
+	c.view.clear("connector_sync_cron_schedule")
+	if q.has("cron") {
+		c.view.mutable("connector_sync_cron_schedule").take(q.within("cron"))
+	}
+	return nil
+}
+
+func (w *world) deleteConnector(q, _ object) error {
+	c, err := w.connector(q.text("app_id"), q.text("id"))
+	if err != nil {
+		return err
+	}
+	a, err := w.app(q.text("app_id"))
+	if err != nil {
+		return err
+	}
+	a.connectors = slices.DeleteFunc(a.connectors, func(other *connector) bool { return other == c })
+	return nil
 }

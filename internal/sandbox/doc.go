@@ -1,7 +1,7 @@
 // Package sandbox is an emulated C1: real HTTP, a token endpoint that checks
-// what it is given, a connector service with state, and a schema-shaped
-// answer for every other operation whose descriptor is linked. It is benign
-// until it is told otherwise.
+// what it is given, apps and connectors with state, and a schema-shaped answer
+// for every other operation of the mirror, in which [Sandbox.Vary] turns through
+// the oneofs. It is benign until it is told otherwise.
 //
 // It is also the oracle that the gateway is tested against, and for that it
 // shares nothing with the code under test: the routes are read here from the
@@ -29,8 +29,10 @@
 //
 //   - late: [Slow], [Held], [StalledBody], [Drip];
 //   - cut: [Truncated], [CutBody], [ShortLength];
-//   - strange: [UnknownField], [UnknownEnum], [UnknownAny], [NullElement],
-//     [DuplicateKey], and [ExpiresIn] at the token endpoint.
+//   - newer than its descriptors: [UnknownField], [UnknownEnum], [UnknownAny];
+//   - not as protobuf's JSON has it: [NullElement], [NullMessage], [TwoOfOneof],
+//     [OddForms], [DuplicateKey], and [ExpiresIn] at the token endpoint;
+//   - anything else: [Rewritten].
 //
 // What no net/http server can do, refusing a stream or going away below it, a
 // [Framer] does.
@@ -39,6 +41,8 @@
 //
 // It differs on purpose where C1's own behaviour is not published: a request
 // that is merely sloppy (an undeclared query key, a field given in both path
-// and body, an encoded literal) is refused here. DPoP is not emulated. All
+// and body, an encoded literal) is refused here. A body may hold fields, values
+// of enums and types of Any that are not known: C1 lets them pass. Without an
+// update mask an update sets what it has. DPoP is not emulated. All
 // state is in memory and gone with the process.
 package sandbox

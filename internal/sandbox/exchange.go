@@ -121,14 +121,14 @@ func (x *exchange) carryOut() answer {
 // call runs the method that has state, or else makes an answer of the right shape.
 func (s *Sandbox) call(route *route, request proto.Message) (proto.Message, error) {
 	if method, ok := s.methods[route.procedure]; ok {
-		return method(request)
+		return s.world.answer(method, request, route.method.Output().FullName())
 	}
 	return newShape(s.types, route.method.Output(), request, int(s.turn.Load())), nil
 }
 
 // encode writes the answer of a method.
 func (s *Sandbox) encode(route *route, response proto.Message) answer {
-	text, err := protojson.MarshalOptions{Resolver: s.types}.Marshal(response)
+	text, err := protojson.MarshalOptions{Resolver: unheardTypes{s.types}}.Marshal(response)
 	if err != nil {
 		return refuse(refused(code.Code_INTERNAL, "write answer: %v", err))
 	}

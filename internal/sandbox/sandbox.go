@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/c1proxy/c1proxy/internal/catalog"
@@ -53,8 +52,9 @@ type Config struct {
 	// Files are searched for services of packages below "c1."; nil means all of
 	// the mirror.
 	Files *protoregistry.Files
-	// Types are what messages are made of; nil means the types linked into the
-	// program. Where one is missing a dynamic type from Files stands in for it.
+	// Types are what messages are made of. Where one is missing, as all are if
+	// it is nil, a dynamic type from Files stands in for it, and where these
+	// have none, one that is linked into the program.
 	Types Resolver
 	// Log gets one line for each request, without secrets; nil means none.
 	Log *slog.Logger
@@ -91,7 +91,9 @@ func New(config Config) (*Sandbox, error) {
 		return nil, fmt.Errorf("make clients: %w", err)
 	}
 	s.tokens = newTokens(config.TokenLifetime, s.now)
-	s.world = newWorld(config.SyncTime, s.now)
+	if s.world, err = newWorld(config.SyncTime, s.now); err != nil {
+		return nil, fmt.Errorf("make world: %w", err)
+	}
 	s.methods = s.world.methods()
 	s.faults = newScript(config.Seed, config.Chaos)
 	return s, nil
@@ -116,9 +118,6 @@ func withDefaults(config Config) Config {
 	}
 	if config.Files == nil {
 		config.Files = catalog.Files()
-	}
-	if config.Types == nil {
-		config.Types = protoregistry.GlobalTypes
 	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
@@ -157,6 +156,3 @@ func (s *Sandbox) Vary(n uint16) { s.turn.Store(uint32(n)) }
 
 // Restore puts apps, connectors and syncs back as New made them.
 func (s *Sandbox) Restore() { s.world.restore() }
-
-// A method carries out one call. The message is of the method's input type.
-type method func(request protoreflect.ProtoMessage) (protoreflect.ProtoMessage, error)

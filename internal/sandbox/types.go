@@ -18,36 +18,56 @@ type Resolver interface {
 	protoregistry.ExtensionTypeResolver
 }
 
-// types are those of Config, and dynamic ones for what these lack.
+// types are those of Config, then dynamic ones, then those that are linked.
 type types struct {
-	Resolver
-	dynamic *dynamicpb.Types
+	all []Resolver
 }
 
-// newTypes joins a resolver and files.
+// newTypes joins a resolver, which may be nil, and files.
 func newTypes(given Resolver, files *protoregistry.Files) *types {
-	return &types{Resolver: given, dynamic: dynamicpb.NewTypes(files)}
+	all := []Resolver{dynamicpb.NewTypes(files), protoregistry.GlobalTypes}
+	if given != nil {
+		all = append([]Resolver{given}, all...)
+	}
+	return &types{all}
 }
 
-// newMessage is of the type that was given, or else a dynamic one.
+// newMessage is of the first type there is, or a dynamic one.
 func (t *types) newMessage(descriptor protoreflect.MessageDescriptor) proto.Message {
-	if found, err := t.Resolver.FindMessageByName(descriptor.FullName()); err == nil {
+	if found, err := t.FindMessageByName(descriptor.FullName()); err == nil {
 		return found.New().Interface()
 	}
 	return dynamicpb.NewMessage(descriptor)
 }
 
-// FindMessageByName finds what New was given, and makes what files describe.
-func (t *types) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
-	if found, err := t.Resolver.FindMessageByName(name); err == nil {
-		return found, nil
+// first asks one after the other.
+func first[T any](t *types, find func(Resolver) (T, error)) (found T, err error) {
+	for _, one := range t.all {
+		if found, err = find(one); err == nil {
+			return found, nil
+		}
 	}
-	return t.dynamic.FindMessageByName(name)
+	return found, protoregistry.NotFound
 }
 
-// FindMessageByURL goes by what follows the last slash.
+// FindMessageByName finds a message.
+func (t *types) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+	return first(t, func(r Resolver) (protoreflect.MessageType, error) { return r.FindMessageByName(name) })
+}
+
+// FindMessageByURL finds the message of an Any: what follows the last slash.
 func (t *types) FindMessageByURL(url string) (protoreflect.MessageType, error) {
-	return t.FindMessageByName(protoreflect.FullName(url[strings.LastIndexByte(url, '/')+1:]))
+	return first(t, func(r Resolver) (protoreflect.MessageType, error) { return r.FindMessageByURL(url) })
+}
+
+// FindExtensionByName finds an extension; C1 has none.
+func (t *types) FindExtensionByName(name protoreflect.FullName) (protoreflect.ExtensionType, error) {
+	return first(t, func(r Resolver) (protoreflect.ExtensionType, error) { return r.FindExtensionByName(name) })
+}
+
+// FindExtensionByNumber finds an extension; C1 has none.
+func (t *types) FindExtensionByNumber(message protoreflect.FullName, field protoreflect.FieldNumber) (protoreflect.ExtensionType, error) {
+	return first(t, func(r Resolver) (protoreflect.ExtensionType, error) { return r.FindExtensionByNumber(message, field) })
 }
 
 // unheardTypes takes every @type for known, as the C1 of tomorrow may: to one

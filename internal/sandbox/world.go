@@ -1,17 +1,12 @@
 package sandbox
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/code"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	appv1 "github.com/c1proxy/c1proxy/gen/c1/api/app/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // What every sandbox begins with. The ids are the same in each, so that they
@@ -38,44 +33,47 @@ const (
 	ConfirmablePrefix = "nodata-"
 )
 
-// maxConfirmed bounds the syncs that are remembered because an id with
-// ConfirmablePrefix was confirmed.
-const maxConfirmed = 1 << 20
-
-// A SyncState is what became of a sync.
-type SyncState string
-
-// The states of a sync. Only ErroredNoData can be confirmed.
-const (
-	Done          SyncState = "DONE"
-	Errored       SyncState = "ERRORED"
-	ErroredNoData SyncState = "ERRORED_NO_DATA" // the data of the sync before is gone
-	Confirmed     SyncState = "CONFIRMED"       // it was ErroredNoData
-)
+// maxMade bounds the apps and connectors that callers create.
+const maxMade = 10_000
 
 // A world is the apps with their connectors and syncs.
 type world struct {
-	now      func() time.Time
-	syncTime time.Duration
+	now              func() time.Time
+	syncTime         time.Duration
+	app0, connector0 object // what every one begins as; never changes
 
-	mu     sync.Mutex // guards what follows
-	apps   map[string][]*connector
-	serial int // of the syncs that were added or remembered
-}
-
-// A connector is one of an app's. It is guarded by the world's lock.
-type connector struct {
-	view    *appv1.Connector // without status; never changes
-	status  *appv1.ConnectorStatus
-	syncs   map[string]SyncState
-	started time.Time // when the last sync was asked for here; zero if never
+	mu     sync.Mutex // guards what follows, and all in it
+	apps   []*app     // by id
+	serial int        // of the syncs that were added or remembered
+	made   int        // apps and connectors
 }
 
 // newWorld returns the world that the constants above describe.
-func newWorld(syncTime time.Duration, now func() time.Time) *world {
+func newWorld(syncTime time.Duration, now func() time.Time) (*world, error) {
 	w := &world{now: now, syncTime: syncTime}
+	var err error
+	if w.app0, err = parse("c1.api.app.v1.App", `{"createdAt":"2026-01-05T09:00:00Z","updatedAt":"2026-01-05T09:00:00Z",
+		"accessModel":"APP_ACCESS_MODEL_CLASSIC","identityMatching":"APP_USER_IDENTITY_MATCHING_STRICT"}`); err != nil {
+		return nil, err
+	}
+	if w.connector0, err = parse("c1.api.app.v1.Connector", `{"createdAt":"2026-01-05T09:00:00Z","updatedAt":"2026-01-05T10:00:00Z",
+		"description":"Made up by the sandbox.","catalogId":"2ZqCatalog0sandbox0000000001","connectorApiVersion":2,"canResumeSync":true,
+		"connectorSyncCronSchedule":{"cronSpec":"0 */6 * * *","timezone":"UTC"},"syncConfig":{"syncResourceTypeIds":["user","group"]},
+		"userIds":["2ZqOwnerUser0sandbox00000001"],"status":{"status":"SYNC_STATUS_DONE","startedAt":"2026-01-05T10:00:00Z",
+		"completedAt":"2026-01-05T11:00:00Z","updatedAt":"2026-01-05T11:00:00Z"}}`); err != nil {
+		return nil, err
+	}
 	w.restore()
-	return w
+	return w, nil
+}
+
+// parse makes a message of the mirror's from its JSON.
+func parse(name protoreflect.FullName, text string) (object, error) {
+	o, err := newObject(name)
+	if err != nil {
+		return object{}, err
+	}
+	return o, protojson.Unmarshal([]byte(text), o.Interface())
 }
 
 // restore makes the world what it was in the beginning. The syncs of other
@@ -83,166 +81,26 @@ func newWorld(syncTime time.Duration, now func() time.Time) *world {
 func (w *world) restore() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.serial = 0
-	w.apps = map[string][]*connector{EmptyAppID: nil}
-	okta := w.addConnector(AppID, ConnectorID, "Okta (production)")
-	okta.status = &appv1.ConnectorStatus{
-		Status:    appv1.ConnectorStatus_SYNC_STATUS_ERROR,
-		LastError: "sync " + SyncLifecycleID + " is ERRORED_NO_DATA: most of the data of the sync before is gone",
-		StartedAt: timestamppb.New(epoch.Add(47 * time.Hour)), CompletedAt: timestamppb.New(epoch.Add(48 * time.Hour)),
-		UpdatedAt: timestamppb.New(epoch.Add(48 * time.Hour)),
-	}
-	okta.syncs[DoneSyncID] = Done
-	okta.syncs[SyncLifecycleID] = ErroredNoData
-	w.addConnector(AppID, "2ZqWorkdayConnector0sandb001", "Workday")
-	paused := w.addConnector(AppID, "2ZqGitHubConnector0sandbx001", "GitHub (paused)")
-	paused.view.SyncDisabledAt = timestamppb.New(epoch.Add(time.Hour))
-	paused.view.SyncDisabledReason = "paused by its owner"
-	paused.status = &appv1.ConnectorStatus{Status: appv1.ConnectorStatus_SYNC_STATUS_DISABLED}
+	w.serial, w.made, w.apps = 0, 0, nil
+	payroll := w.addApp(AppID, "Payroll", "Who is paid, and how much.")
+	okta := w.addConnector(payroll, ConnectorID, "Okta (production)")
+	okta.syncs[DoneSyncID], okta.syncs[SyncLifecycleID] = Done, ErroredNoData
+	status := okta.view.mutable("status")
+	status.set("status", "SYNC_STATUS_ERROR")
+	status.set("last_error", "sync "+SyncLifecycleID+" is ERRORED_NO_DATA: most of the data of the sync before is gone")
+	status.set("started_at", epoch.Add(47*time.Hour))
+	status.set("completed_at", epoch.Add(48*time.Hour))
+	status.set("updated_at", epoch.Add(48*time.Hour))
+	w.addConnector(payroll, "2ZqWorkdayConnector0sandb001", "Workday")
+	paused := w.addConnector(payroll, "2ZqGitHubConnector0sandbx001", "GitHub (paused)")
+	paused.view.set("sync_disabled_at", epoch.Add(time.Hour))
+	paused.view.set("sync_disabled_reason", "paused by its owner")
+	large := w.addApp(LargeAppID, "Engineering", "What engineers sign in to.")
 	for i := range LargeAppConnectors {
-		w.addConnector(LargeAppID, fmt.Sprintf("2ZqLargeConnector0sandbox%03d", i), fmt.Sprintf("Service %d", i))
+		w.addConnector(large, fmt.Sprintf("2ZqLargeConnector0sandbox%03d", i), fmt.Sprintf("Service %d", i))
 	}
+	w.addApp(EmptyAppID, "Archive", "It has no connectors.")
 }
 
 // epoch is when this C1 was set up.
 var epoch = time.Date(2026, time.January, 5, 9, 0, 0, 0, time.UTC)
-
-// addConnector adds a connector in good health. The lock must be held.
-func (w *world) addConnector(appID, id, name string) *connector {
-	c := &connector{
-		view: &appv1.Connector{
-			AppId: appID, Id: id, DisplayName: name, Description: "Made up by the sandbox.",
-			CatalogId: "2ZqCatalog0sandbox0000000001", ConnectorApiVersion: 2, CanResumeSync: true,
-			CreatedAt: timestamppb.New(epoch), UpdatedAt: timestamppb.New(epoch.Add(time.Hour)),
-			ConnectorSyncCronSchedule: &appv1.ConnectorSyncCronSchedule{CronSpec: "0 */6 * * *", Timezone: "UTC"},
-			SyncConfig:                &appv1.SyncConfig{SyncResourceTypeIds: []string{"user", "group"}},
-			UserIds:                   []string{"2ZqOwnerUser0sandbox00000001"},
-		},
-		status: &appv1.ConnectorStatus{Status: appv1.ConnectorStatus_SYNC_STATUS_DONE,
-			StartedAt: timestamppb.New(epoch.Add(time.Hour)), CompletedAt: timestamppb.New(epoch.Add(2 * time.Hour)),
-			UpdatedAt: timestamppb.New(epoch.Add(2 * time.Hour))},
-		syncs: make(map[string]SyncState),
-	}
-	w.apps[appID] = append(w.apps[appID], c)
-	return c
-}
-
-// AddSync adds a sync in the given state to a connector, and returns its id.
-func (s *Sandbox) AddSync(appID, connectorID string, state SyncState) (string, error) {
-	w := s.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	c, err := w.connector(appID, connectorID)
-	if err != nil {
-		return "", fmt.Errorf("add sync: %w", err)
-	}
-	w.serial++
-	id := fmt.Sprintf("2ZqAddedSync0sandbox%08d", w.serial)
-	c.syncs[id] = state
-	return id, nil
-}
-
-// Sync returns the state of a sync, and whether there is such a sync.
-func (s *Sandbox) Sync(appID, connectorID, id string) (SyncState, bool) {
-	w := s.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	c, err := w.connector(appID, connectorID)
-	if err != nil {
-		return "", false
-	}
-	return c.sync(id)
-}
-
-// connector finds a connector, or refuses with NOT_FOUND. The lock must be held.
-func (w *world) connector(appID, id string) (*connector, error) {
-	connectors, ok := w.apps[appID]
-	if !ok {
-		return nil, refused(code.Code_NOT_FOUND, "app %q not found", appID)
-	}
-	for _, c := range connectors {
-		if c.view.GetId() == id {
-			return c, nil
-		}
-	}
-	return nil, refused(code.Code_NOT_FOUND, "connector %q not found in app %q", id, appID)
-}
-
-// sync is the state of a sync of c, and whether there is one. The world's lock
-// must be held.
-func (c *connector) sync(id string) (SyncState, bool) {
-	if state, ok := c.syncs[id]; ok {
-		return state, true
-	}
-	if strings.HasPrefix(id, ConfirmablePrefix) {
-		return ErroredNoData, true
-	}
-	return "", false
-}
-
-// confirm overrides the error of a sync and starts a new one. Look-up, check
-// and change happen under one lock: of many confirms of a sync one succeeds.
-// It refuses with NOT_FOUND, FAILED_PRECONDITION, and RESOURCE_EXHAUSTED once
-// maxConfirmed is reached.
-func (w *world) confirm(appID, connectorID, id string) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	c, err := w.connector(appID, connectorID)
-	if err != nil {
-		return err
-	}
-	state, ok := c.sync(id)
-	if !ok {
-		return refused(code.Code_NOT_FOUND, "sync %q not found in connector %q", id, connectorID)
-	}
-	if state != ErroredNoData {
-		return refused(code.Code_FAILED_PRECONDITION, "sync %q is %s: only a sync that is ERRORED_NO_DATA can be confirmed", id, state)
-	}
-	if _, known := c.syncs[id]; !known {
-		if w.serial++; w.serial > maxConfirmed {
-			return refused(code.Code_RESOURCE_EXHAUSTED, "the sandbox remembers no more confirmed syncs")
-		}
-	}
-	c.syncs[id] = Confirmed
-	c.started = w.now()
-	return nil
-}
-
-// force starts a sync, also while one runs: C1 queues them. A connector that
-// is disabled refuses with FAILED_PRECONDITION.
-func (w *world) force(appID, connectorID string) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	c, err := w.connector(appID, connectorID)
-	if err != nil {
-		return err
-	}
-	if c.view.GetSyncDisabledAt() != nil {
-		return refused(code.Code_FAILED_PRECONDITION, "connector %q is disabled: %s", connectorID, c.view.GetSyncDisabledReason())
-	}
-	c.started = w.now()
-	return nil
-}
-
-// page returns up to size connectors of an app from an offset on, by id, and
-// the offset that follows, which is 0 at the end.
-func (w *world) page(appID string, offset, size int) ([]*appv1.ConnectorView, int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	connectors, ok := w.apps[appID]
-	if !ok {
-		return nil, 0, refused(code.Code_NOT_FOUND, "app %q not found", appID)
-	}
-	sorted := slices.SortedFunc(slices.Values(connectors), func(a, b *connector) int {
-		return cmp.Compare(a.view.GetId(), b.view.GetId())
-	})
-	end := min(offset+size, len(sorted))
-	var views []*appv1.ConnectorView
-	for _, c := range sorted[min(offset, end):end] {
-		views = append(views, w.show(c))
-	}
-	if end == len(sorted) {
-		end = 0
-	}
-	return views, end, nil
-}
