@@ -32,6 +32,7 @@ type demonstration struct {
 	SyncLifecycleID string `json:"sync_lifecycle_id"`
 
 	host, admin, configFile, verifierKey string
+	operations                           int
 }
 
 // Run serves calls against an embedded sandbox until SIGINT or SIGTERM. The
@@ -50,7 +51,7 @@ func (d demoCommand) Run(ctx context.Context, t *terminal) error {
 	facts := c1.Facts()
 	show := demonstration{APIKey: authn.NewKey(), AuditDir: filepath.Join(dir, "audit"), Tenant: "acme",
 		AppID: facts.AppID, ConnectorID: facts.ConnectorID, SyncLifecycleID: facts.SyncLifecycleID,
-		configFile: filepath.Join(dir, "c1proxy.yaml")}
+		configFile: filepath.Join(dir, "c1proxy.yaml"), operations: len(c1.Procedures())}
 	if err := d.configure(show, facts, dir); err != nil {
 		return err
 	}
@@ -90,7 +91,8 @@ teams:
       - name: sync-bot
         api_keys: [{sha256: "%[6]s"}]
     allow:
-      - methods: ["c1.api.app.v1.ConnectorService/*"]
+      - methods: ["c1.**/*"]
+        include_draft: true
     limits:
       team: {rate: 5000, per: 1s, burst: 10000}
       caller: {rate: 5000, per: 1s, burst: 10000}
@@ -112,8 +114,9 @@ func (d demoCommand) print(t *terminal, show demonstration) error {
 	var text strings.Builder
 	if err := demoText.Execute(&text, struct {
 		demonstration
+		Operations                                         int
 		Host, Admin, ConfigFile, VerifierKey, JSON, Method string
-	}{show, show.host, show.admin, show.configFile, show.verifierKey,
+	}{show, show.operations, show.host, show.admin, show.configFile, show.verifierKey,
 		fmt.Sprintf(`{"appId":%q,"connectorId":%q,"syncLifecycleId":%q}`, show.AppID, show.ConnectorID, show.SyncLifecycleID),
 		"c1.api.app.v1.ConnectorService/ConfirmSyncValid"}); err != nil {
 		return err
@@ -123,36 +126,48 @@ func (d demoCommand) print(t *terminal, show demonstration) error {
 }
 
 var demoText = template.Must(template.New("demo").Parse(`c1proxy is ready at {{.URL}}, in front of an emulated C1.
-Its one caller is payments/sync-bot, with this API key, made for this run:
+Its one caller is payments/sync-bot, with an API key made for this run. Paste it first:
 
-    {{.APIKey}}
+    export KEY='{{.APIKey}}'
 
 Confirm a sync that lost its data. The first call succeeds, a second is
 failed_precondition. With curl (Connect):
 
     curl -sS {{.URL}}/{{.Method}} \
-      -H 'Authorization: Bearer {{.APIKey}}' \
+      -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \
       -H 'C1proxy-Reason: HR confirmed the reorganisation' \
-      -H 'Content-Type: application/json' \
       -d '{{.JSON}}'
 
 With grpcurl (gRPC):
 
-    grpcurl -plaintext -H 'Authorization: Bearer {{.APIKey}}' \
+    grpcurl -plaintext -H "Authorization: Bearer $KEY" \
       -d '{{.JSON}}' \
       {{.Host}} {{.Method}}
 
 With buf (gRPC):
 
-    buf curl --protocol grpc --http2-prior-knowledge --reflect-header 'Authorization: Bearer {{.APIKey}}' \
-      --header 'Authorization: Bearer {{.APIKey}}' \
+    buf curl --protocol grpc --http2-prior-knowledge --reflect-header "Authorization: Bearer $KEY" \
+      --header "Authorization: Bearer $KEY" \
       -d '{{.JSON}}' \
       {{.URL}}/{{.Method}}
 
-Something to read, as often as you like:
+All {{.Operations}} operations of C1 are there: apps and connectors live, the rest answers
+with samples. The apps; those with "pay" in their names; the entitlements of one:
 
-    curl -sS {{.URL}}/c1.api.app.v1.ConnectorService/List \
-      -H 'Authorization: Bearer {{.APIKey}}' -H 'Content-Type: application/json' -d '{"appId":"{{.AppID}}"}'
+    curl -sS {{.URL}}/c1.api.app.v1.Apps/List \
+      -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{}'
+
+    grpcurl -plaintext -H "Authorization: Bearer $KEY" -d '{"query":"pay"}' \
+      {{.Host}} c1.api.app.v1.AppSearch/Search
+
+    curl -sS {{.URL}}/c1.api.app.v1.AppEntitlements/List \
+      -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{"appId":"{{.AppID}}"}'
+
+On C1's own paths, as its own clients call it:
+
+    curl -sS -H "Authorization: Bearer $KEY" {{.URL}}/api/v1/apps
+
+    curl -sS -H "Authorization: Bearer $KEY" {{.URL}}/api/v1/apps/{{.AppID}}/connectors/{{.ConnectorID}}
 
 What the audit has on it, and whether it still says what it said:
 

@@ -1,0 +1,108 @@
+package c1proxy_test
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A paste is a command of the demo's, read as a shell and then curl, grpcurl
+// or buf would.
+type paste struct{ program, target, data, authorization string }
+
+// words splits a command as a shell does: quotes of both kinds, no escapes.
+var words = regexp.MustCompile(`'([^']*)'|"([^"]*)"|(\S+)`)
+
+// readPaste gives $KEY its value.
+func readPaste(command, key string) paste {
+	var all []string
+	for _, found := range words.FindAllStringSubmatch(command, -1) {
+		all = append(all, found[1]+found[2]+found[3])
+	}
+	p := paste{program: all[0]}
+	for i, word := range all[1:] {
+		switch {
+		case all[i] == "-d":
+			p.data = word
+		case strings.HasPrefix(word, "Authorization: Bearer "):
+			p.authorization = strings.ReplaceAll(strings.TrimPrefix(word, "Authorization: "), "$KEY", key)
+		case strings.Contains(word, "127.0.0.1:"):
+			p.target = "http://" + strings.TrimPrefix(word, "http://")
+		case p.program == "grpcurl" && strings.Contains(word, "/"):
+			p.target += "/" + word
+		}
+	}
+	return p
+}
+
+// demoText runs the demo and returns what it prints, all of it.
+func demoText(t *testing.T) string {
+	t.Helper()
+	name, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(name, "demo", "--listen", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	var text strings.Builder
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		text.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "Stop with Ctrl-C") {
+			break
+		}
+	}
+	return text.String()
+}
+
+// What a new user pastes works: each call that the demo prints is answered as
+// it says. The calls of C1's own paths are left to the tests of that door.
+func TestDemo(t *testing.T) {
+	text := demoText(t)
+	key := regexp.MustCompile(`export KEY='(c1p_[^']+)'`).FindStringSubmatch(text)
+	if key == nil || !strings.Contains(text, "All 638 operations") {
+		t.Fatalf("the demo printed\n%s", text)
+	}
+	var got []string
+	for _, found := range regexp.MustCompile(`(?m)^    ((?:curl|grpcurl|buf curl) (?:.*\\\n)*.*)$`).FindAllStringSubmatch(text, -1) {
+		p := readPaste(strings.ReplaceAll(found[1], "\\\n", " "), key[1])
+		if strings.Contains(p.target, "/api/") {
+			continue
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.target, strings.NewReader(p.data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Authorization", p.authorization)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		got = append(got, p.program+" "+response.Status)
+		if strings.HasSuffix(p.target, "/Search") && !strings.Contains(string(body), `"displayName":"Payroll"`) {
+			t.Errorf("the search answers %s", body)
+		}
+	}
+	want := "curl 200 OK, grpcurl 400 Bad Request, buf 400 Bad Request, curl 200 OK, grpcurl 200 OK, curl 200 OK"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("got %v, want %s, of\n%s", got, want, text)
+	}
+}
