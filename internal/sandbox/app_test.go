@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/c1proxy/c1proxy/internal/sandbox"
@@ -78,6 +79,26 @@ func TestAppLife(t *testing.T) {
 	if ids, _ := h.apps("GET", "/api/v1/apps", ""); len(ids) != 3 {
 		t.Errorf("restored %v", ids)
 	}
+}
+
+// TestReadWhileWritten reads an app while others change it: what is answered
+// is a copy.
+func TestReadWhileWritten(t *testing.T) {
+	h := start(t, sandbox.Config{})
+	path := "/api/v1/apps/" + sandbox.AppID
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 50 {
+				if i%2 == 0 {
+					h.call("POST", path, `{"app":{"annotations":{"a":"b"},"description":"d","instructions":"i"}}`).want(t, 200, -1)
+				} else {
+					h.call("GET", path, "").want(t, 200, -1)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestCreateAppRefusals(t *testing.T) {

@@ -378,6 +378,35 @@ func TestTypes(t *testing.T) {
 	}
 }
 
+// A countedResolver counts how often it is asked for a message by name.
+type countedResolver struct {
+	sandbox.Resolver
+	asked map[protoreflect.FullName]int
+}
+
+func (c countedResolver) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+	c.asked[name]++
+	return c.Resolver.FindMessageByName(name)
+}
+
+// TestGivenTypes sees that it is the given types of which messages are made.
+func TestGivenTypes(t *testing.T) {
+	types := countedResolver{protoregistry.GlobalTypes, map[protoreflect.FullName]int{}}
+	s, err := sandbox.New(sandbox.Config{Types: types, Remember: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations(t, catalog.Files(), func(method protoreflect.MethodDescriptor, verb, template string) {
+		r, _ := request(t, method, verb, template)
+		if known[procedureOf(method)] == nil {
+			answer(t, s, procedureOf(method), r)
+			if types.asked[method.Input().FullName()] == 0 || types.asked[method.Output().FullName()] == 0 {
+				t.Errorf("%s: its types were not asked for", method.FullName())
+			}
+		}
+	})
+}
+
 // timeless is an answer in which all is at one time, since state has times of
 // now.
 func timeless(text []byte) string {

@@ -15,7 +15,7 @@ const (
 	// such an answer is filled: with the last one it stays below 64 KiB.
 	maxShape = 40 << 10
 	// maxEcho is the longest text, in bytes, that an answer repeats.
-	maxEcho = 256
+	maxEcho = 128
 )
 
 // A shape is an answer in the making, from nothing but its descriptor: every
@@ -140,7 +140,7 @@ func (s *shape) fillMessage(at level, field protoreflect.FieldDescriptor, choice
 	if err == nil {
 		_ = proto.Unmarshal(text, at.message.Interface())
 	}
-	s.size += 2*len(text) + len(`"2026-01-05T09:00:00Z"`)
+	s.size += len(text) + len(`"2026-01-05T09:00:00Z"`)
 }
 
 // plausible is a value for a field that is no message: never the zero value,
@@ -188,8 +188,11 @@ func (s *shape) echo(field protoreflect.FieldDescriptor) (protoreflect.Value, bo
 	value := s.request.Get(asked)
 	switch field.Kind() {
 	case protoreflect.StringKind:
-		s.size += 6 * min(len(value.String()), maxEcho) // if all of it is to be escaped
-		return value, len(value.String()) <= maxEcho
+		if len(value.String()) > maxEcho {
+			return protoreflect.Value{}, false
+		}
+		s.size += 6 * len(value.String()) // if all of it is to be escaped
+		return value, true
 	case protoreflect.Int32Kind, protoreflect.Int64Kind, protoreflect.Uint32Kind, protoreflect.Uint64Kind:
 		return value, true
 	}
