@@ -59,8 +59,7 @@ func pack(m protoreflect.Message, url string, held proto.Message) error {
 // unpack reads what an Any of the type holds.
 func unpack(found protoreflect.MessageType, value []byte) (protoreflect.Message, bool) {
 	held := found.New()
-	err := proto.UnmarshalOptions{AllowPartial: true, RecursionLimit: maxDepth}.Unmarshal(value, held.Interface())
-	return held, err == nil
+	return held, parse(value, held.Interface()) == nil
 }
 
 // untold says whether a Struct in an Any stands in JSON as it is: by the type

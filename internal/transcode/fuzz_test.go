@@ -128,6 +128,59 @@ func survives(t *testing.T, message proto.Message) {
 	}
 }
 
+// A request that is accepted comes back from binary as it was; and if JSON can
+// express it, what C1 reads in that JSON is the same message, so that what was
+// decided on the one holds for the other.
+func FuzzDecode(f *testing.F) {
+	for _, text := range append(slices.Collect(maps.Keys(objects)), `{"any":{"a":1}}`) {
+		message, _ := answered(f, `{"any":`+text+`,"anys":[`+text+`]}`)
+		f.Add(marshaled(message), false)
+	}
+	f.Add(marshaled(parsed(f, fullText)), false)
+	f.Add([]byte(fullText), true)
+	f.Fuzz(func(t *testing.T, data []byte, isJSON bool) {
+		codec := transcode.Binary
+		if isJSON {
+			codec = transcode.JSON
+		}
+		message, _, err := transcode.Decode(codec, data, testType)
+		var fault *fault.Fault
+		if err != nil {
+			if !errors.As(err, &fault) || !refused(err, fault.Metadata["field"]) {
+				t.Fatalf("%q: %v", data, err)
+			}
+			return
+		}
+		encoded, err := transcode.Encode(transcode.Binary, message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, strays, err := transcode.Decode(transcode.Binary, encoded, testType)
+		if err != nil || !proto.Equal(message, again) || strays.Count(transcode.UnknownField) > 0 {
+			t.Fatalf("%v came back as %v (%v, strays %s)", message, again, err, &strays)
+		}
+		sent, err := transcode.Encode(transcode.JSON, message)
+		if err != nil {
+			return // binary says more than JSON can
+		}
+		read, strays, err := transcode.Decode(transcode.JSON, sent, testType)
+		if err != nil && strings.Contains(err.Error(), "nests deeper") {
+			return // 100 messages in 100 lists are 200 brackets
+		}
+		if err != nil {
+			t.Fatalf("%v became %s: %v", message, sent, err)
+		}
+		if url := held(t, message).GetTypeUrl(); held(t, read).GetTypeUrl() != url {
+			t.Fatalf("%v became %s, which is a %q", message, sent, held(t, read).GetTypeUrl())
+		}
+		resent, err := transcode.Encode(transcode.JSON, read)
+		if err != nil {
+			t.Fatalf("%s: %v", sent, err)
+		}
+		sameJSON(t, "again", resent, sent)
+	})
+}
+
 // A body that is accepted reads the same for everybody: no key comes twice, the
 // path's field is not in it, and protojson makes the same message of it.
 func FuzzBody(f *testing.F) {

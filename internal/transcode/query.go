@@ -50,7 +50,7 @@ func Query(r *route.Route, raw string, message proto.Message) (Strays, error) {
 			return strays, misread(where, "it is given twice")
 		}
 		seen[field.Number()] = true
-		value, known, err := parse(field, text)
+		value, known, err := parameterOf(field, text)
 		switch {
 		case err != nil:
 			return strays, misread(where, "%s", err)
@@ -90,9 +90,9 @@ const (
 	badBytes  flaw = "it is not base64 with its padding"
 )
 
-// parse reads one value. known is false for the name of an enum value that
+// parameterOf reads one value. known is false for the name of an enum value that
 // the enum does not have.
-func parse(field protoreflect.FieldDescriptor, escaped string) (value protoreflect.Value, known bool, err error) {
+func parameterOf(field protoreflect.FieldDescriptor, escaped string) (value protoreflect.Value, known bool, err error) {
 	text, err := unescape(escaped)
 	if err != nil {
 		return value, false, notUTF8

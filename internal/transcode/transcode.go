@@ -71,7 +71,7 @@ func Decode(codec Codec, data []byte, input protoreflect.MessageType) (proto.Mes
 		}
 		return message, r.strays, nil
 	}
-	if err := (proto.UnmarshalOptions{RecursionLimit: maxDepth}).Unmarshal(data, message); err != nil {
+	if err := parse(data, message); err != nil {
 		return nil, Strays{}, refuse(prefix, err)
 	}
 	var s settler
@@ -80,6 +80,20 @@ func Decode(codec Codec, data []byte, input protoreflect.MessageType) (proto.Mes
 	}
 	return message, s.strays, nil
 }
+
+// parse reads a message from binary. A panic is a mistake like any other: of a
+// message without generated code, protobuf-go v1.36.12 panics at a map entry
+// with two keys, the second of which has another wire type.
+func parse(data []byte, m proto.Message) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errMapKey
+		}
+	}()
+	return proto.UnmarshalOptions{RecursionLimit: maxDepth}.Unmarshal(data, m)
+}
+
+var errMapKey = &mistake{why: "a map's entry cannot be parsed"}
 
 var errEmpty = &mistake{why: "the body is empty: send at least {}"}
 

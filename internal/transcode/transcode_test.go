@@ -7,7 +7,6 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -117,38 +116,4 @@ func TestAnswer(t *testing.T) {
 			t.Errorf("%q was read as an answer", bad)
 		}
 	}
-}
-
-// What is decoded and encoded again is the same, in both codecs.
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte(`{"appId":"a","pageSize":3}`), true)
-	f.Add([]byte("\x0a\x01a\x10\x03"), false)
-	input := typeOf(&appv1.ConnectorServiceListRequest{})
-	f.Fuzz(func(t *testing.T, data []byte, isJSON bool) {
-		codec := transcode.Binary
-		if isJSON {
-			codec = transcode.JSON
-		}
-		message, _, err := transcode.Decode(codec, data, input)
-		if err != nil {
-			var f *fault.Fault
-			if !errors.As(err, &f) || f.Code != connect.CodeInvalidArgument {
-				t.Fatalf("%q: %v", data, err)
-			}
-			return
-		}
-		for _, codec := range []transcode.Codec{transcode.JSON, transcode.Binary} {
-			encoded, err := transcode.Encode(codec, message)
-			if err != nil {
-				t.Fatal(err)
-			}
-			again, strays, err := transcode.Decode(codec, encoded, input)
-			if err != nil || strays.Any() || !proto.Equal(message, again) {
-				t.Fatalf("%s: %v became %v (%v)", codec, message, again, err)
-			}
-		}
-		if _, err := protojson.Marshal(message); err != nil {
-			t.Fatal(err)
-		}
-	})
 }

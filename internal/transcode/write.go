@@ -153,10 +153,12 @@ func (w *writer) single(f *field, value protoreflect.Value) error {
 	return nil
 }
 
-// enum writes a value's name, or its number where it has none.
+// enum writes a value's name, or its number where it has none. A NullValue
+// that is not null, which nobody should send, is written as a number too:
+// protojson would write null, and read nothing back.
 func (w *writer) enum(enum protoreflect.EnumDescriptor, number protoreflect.EnumNumber) {
 	switch value := enum.Values().ByNumber(number); {
-	case isNull(enum):
+	case isNull(enum) && number == 0:
 		w.out = append(w.out, "null"...)
 	case value == nil:
 		w.out = strconv.AppendInt(w.out, int64(number), 10)
