@@ -84,6 +84,8 @@ func hasType(m protoreflect.Message) bool {
 //
 //   - {} is one that is empty.
 //   - An object of a known @type is of that type.
+//   - ObjectURL in its standard form, as a program writes it that has read it in
+//     binary, is the object in it.
 //   - Any other object is kept as it is, as a Struct: ObjectURL.
 //   - So is a Struct in its standard form whose value has a string @type, since
 //     untold would take the value for the object.
@@ -98,6 +100,9 @@ func (r *reader) any(m protoreflect.Message) error {
 	}
 	end := r.next
 	if url == ObjectURL {
+		if r.manner == forwarded { // C1 would take the object for a Struct
+			return r.path.mistake("the @type is c1proxy's own and means nothing to C1: write the object itself")
+		}
 		r.next = start
 		return r.standard(func() error { return r.any(m) }, true)
 	}

@@ -65,14 +65,15 @@ func TestBodyRefused(t *testing.T) {
 		`{"children":[null]}`:          "children[0]",
 		`{"labels":{"a":null}}`:        "labels.a",
 		`{"maybe_int":1,"maybeInt":2}`: "maybe_int",
-		`{"children":[{"createdAt":null,"created_at":null}]}`:            "children[0].created_at",
-		`{"new":{"a":1,"a":1}}`:                                          "new.a",
-		`{"any":{"@type":"u","a":[{"b":1,"b":2}]}}`:                      "any.a[0].b",
-		`{"any":{"@type":"` + ourType + `","maybeInt":1,"maybe_int":1}}`: "any.maybe_int",
-		`{"left":"a","right":"RED"}`:                                     "right",
-		`{"color":"3"}`:                                                  "color",
-		`{"color":" RED"}`:                                               "color",
-		`{"color":""}`:                                                   "color",
+		`{"children":[{"createdAt":null,"created_at":null}]}`:                   "children[0].created_at",
+		`{"new":{"a":1,"a":1}}`:                                                 "new.a",
+		`{"any":{"@type":"u","a":[{"b":1,"b":2}]}}`:                             "any.a[0].b",
+		`{"any":{"@type":"` + ourType + `","maybeInt":1,"maybe_int":1}}`:        "any.maybe_int",
+		`{"left":"a","right":"RED"}`:                                            "right",
+		`{"any":{"@type":"` + transcode.ObjectURL + `","value":{"@type":"u"}}}`: "any",
+		`{"color":"3"}`:    "color",
+		`{"color":" RED"}`: "color",
+		`{"color":""}`:     "color",
 	} {
 		if _, _, err := readBody(r, []byte(data)); !refused(err, field) {
 			t.Errorf("%s: got %v, want a refusal of %q", data, err, field)

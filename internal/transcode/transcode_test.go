@@ -117,3 +117,18 @@ func TestAnswer(t *testing.T) {
 		}
 	}
 }
+
+// Generated messages, as the proxy has them, are read and written like those
+// of the other tests, which have no code of their own.
+func TestGenerated(t *testing.T) {
+	want := connectors(t)
+	got, strays, err := transcode.Answer(protojsonOf(t, want), typeOf(want))
+	if err != nil || strays.Any() || !proto.Equal(got, want) {
+		t.Errorf("%v, strays %s %s", err, &strays, cmp.Diff(want, got, protocmp.Transform()))
+	}
+	encoded, err := transcode.Encode(transcode.JSON, got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameJSON(t, "the list", encoded, protojsonOf(t, want))
+}
