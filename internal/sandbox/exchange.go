@@ -120,7 +120,7 @@ func (x *exchange) carryOut() answer {
 
 // call runs the method that has state, or else makes an answer of the right shape.
 func (s *Sandbox) call(route *route, request proto.Message) (proto.Message, error) {
-	if method, ok := s.methods[route.procedure]; ok {
+	if method, ok := s.methods[route.procedure]; ok && !s.config.Stateless {
 		return s.world.answer(method, request, route.method.Output().FullName())
 	}
 	return newShape(s.types, route.method.Output(), request, int(s.turn.Load())), nil

@@ -56,6 +56,9 @@ type Config struct {
 	// it is nil, a dynamic type from Files stands in for it, and where these
 	// have none, one that is linked into the program.
 	Types Resolver
+	// Stateless makes every procedure answer what its descriptor says, those too
+	// that have state otherwise.
+	Stateless bool
 	// Log gets one line for each request, without secrets; nil means none.
 	Log *slog.Logger
 }
