@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -133,7 +134,7 @@ func connOf(ctx context.Context) *net.TCPConn {
 
 // block is what the bodies of Huge and GzipBomb are full of: white space, so
 // that they are JSON for all their size.
-var block = bytes.Repeat([]byte{' '}, 1<<20)
+var block = sync.OnceValue(func() []byte { return bytes.Repeat([]byte{' '}, 1<<20) })
 
 // Huge answers 200 with {} and a number of MiB of white space within.
 func Huge(mebibytes int) Fault {
@@ -142,7 +143,7 @@ func Huge(mebibytes int) Fault {
 		x.start(a, "")
 		_, err := x.w.Write([]byte("{"))
 		for i := 0; i < mebibytes && err == nil; i++ {
-			_, err = x.w.Write(block)
+			_, err = x.w.Write(block())
 		}
 		if err == nil {
 			_, _ = x.w.Write([]byte("}"))
@@ -164,10 +165,10 @@ func bomb(mebibytes int) []byte {
 	file := []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255}
 	sum := crc32.Update(0, crc32.IEEETable, []byte("{"))
 	file = append(file, deflated([]byte("{"), false)...)
-	one := deflated(block, false)
+	one := deflated(block(), false)
 	for range mebibytes {
 		file = append(file, one...)
-		sum = crc32.Update(sum, crc32.IEEETable, block)
+		sum = crc32.Update(sum, crc32.IEEETable, block())
 	}
 	file = append(file, deflated([]byte("}"), true)...)
 	sum = crc32.Update(sum, crc32.IEEETable, []byte("}"))
