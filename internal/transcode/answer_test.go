@@ -239,6 +239,22 @@ func TestDepth(t *testing.T) {
 	if strays.Count(transcode.UnknownField) != 1 {
 		t.Errorf("strays %s", &strays)
 	}
+	for _, deep := range []string{ // 100 objects and arrays each
+		strings.Repeat(`{"any":`, 99) + `{"id":"a"` + strings.Repeat(`,"@type":"`+ourType+`"}`, 99) + `}`,
+		strings.Repeat(`{"any":{"@type":"x/google.protobuf.Any","value":`, 49) + `{"any":{}}` + strings.Repeat(`}}`, 49),
+		strings.Repeat(`{"children":[`, 50) + strings.Repeat(`]}`, 50),
+		strings.Repeat(`{"byName":{"k":`, 49) + `{"byName":{}}` + strings.Repeat(`}}`, 49),
+		`{"struct":` + strings.Repeat(`{"a":`, 99) + `1` + strings.Repeat(`}`, 99) + `}`,
+		`{"value":` + strings.Repeat(`[`, 99) + strings.Repeat(`]`, 99) + `}`,
+		`{"any":` + strings.Repeat(`{"a":`, 99) + `1` + strings.Repeat(`}`, 99) + `}`,
+		strings.Repeat(`{"child":`, 99) + `{}` + strings.Repeat(`}`, 99),
+	} {
+		message, _ := answered(t, deep)
+		survives(t, message)
+		if _, _, err := transcode.Answer([]byte(`{"both":`+deep+`}`), testType); err == nil {
+			t.Errorf("101 deep: %.60s was read", deep)
+		}
+	}
 	wide, _ := answered(t, `{"children":[`+strings.Repeat(`{"child":{"any":{"@type":"`+ourType+`","child":{}}}},`, 200)+`{}]}`)
 	survives(t, wide)
 }

@@ -211,21 +211,23 @@ func TestAnysOfStruct(t *testing.T) {
 	}
 }
 
+// deepAny is an empty Any in n others.
+func deepAny(n int) *anypb.Any {
+	a := new(anypb.Any)
+	for range n {
+		a = &anypb.Any{TypeUrl: "x/google.protobuf.Any", Value: marshaled(a)}
+	}
+	return a
+}
+
 // Messages in Anys are bounded by no parser's limit, so both ways have one.
 func TestAnyDepth(t *testing.T) {
-	nested := func(n int) proto.Message {
-		a := &anypb.Any{}
-		for range n {
-			a = &anypb.Any{TypeUrl: "x/google.protobuf.Any", Value: marshaled(a)}
-		}
-		return a
-	}
 	anyType := (*anypb.Any)(nil).ProtoReflect().Type()
-	for n, ok := range map[int]bool{99: true, 100: false, 5000: false} {
-		if _, _, err := transcode.Decode(transcode.Binary, marshaled(nested(n)), anyType); (err == nil) != ok {
+	for n, ok := range map[int][2]bool{99: {true, true}, 100: {true, false}, 299: {true, false}, 300: {false, false}, 5000: {false, false}} {
+		if _, _, err := transcode.Decode(transcode.Binary, marshaled(deepAny(n)), anyType); (err == nil) != ok[0] {
 			t.Errorf("%d: Decode: %v", n, err)
 		}
-		if _, err := transcode.Encode(transcode.JSON, nested(n)); (err == nil) != ok {
+		if _, err := transcode.Encode(transcode.JSON, deepAny(n)); (err == nil) != ok[1] {
 			t.Errorf("%d: Encode: %v", n, err)
 		}
 	}
@@ -253,11 +255,6 @@ func TestAnyRefused(t *testing.T) {
 	nan, _ := proto.Marshal(&structpb.Struct{Fields: map[string]*structpb.Value{"@type": structpb.NewStringValue("u"), "n": {}}})
 	unknownInside, _ := proto.Marshal(&structpb.Struct{Fields: map[string]*structpb.Value{
 		"@type": structpb.NewStringValue(ourType), "nope": structpb.NewBoolValue(true)}})
-	deep := &anypb.Any{TypeUrl: "u/no.such.Type"}
-	for range 150 {
-		value, _ := proto.Marshal(deep)
-		deep = &anypb.Any{TypeUrl: "x/google.protobuf.Any", Value: value}
-	}
 	tests := []struct {
 		name string
 		any  *anypb.Any
@@ -269,7 +266,8 @@ func TestAnyRefused(t *testing.T) {
 		{"garbage for ours", &anypb.Any{TypeUrl: transcode.ObjectURL, Value: []byte{0xff}}, "any: the Any does not hold a google.protobuf.Struct"},
 		{"no JSON", &anypb.Any{TypeUrl: standardStruct, Value: nan}, "any: it is not what JSON can express"},
 		{"known type, unknown field", &anypb.Any{TypeUrl: standardStruct, Value: unknownInside}, "any.nope: unknown field"},
-		{"deep", deep, "it nests deeper than 100"},
+		{"deep", deepAny(350), "it nests deeper than 300"},
+		{"deep for JSON", deepAny(100), "it nests deeper than 100"},
 	}
 	for _, tt := range tests {
 		message, _, err := transcode.Decode(transcode.Binary, binaryAny(tt.any), testType)

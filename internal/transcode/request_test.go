@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	appv1 "github.com/c1proxy/c1proxy/gen/c1/api/app/v1"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/transcode"
@@ -181,4 +182,15 @@ func TestRequestBody(t *testing.T) {
 	checkRequest(t, testRoute(t, "Change"), message, string(protojsonOf(t, full.Interface())))
 	message, _ = answered(t, `{"maybeInt":0,"int":0,"maybeText":""}`)
 	checkRequest(t, testRoute(t, "Change"), message, `{"maybeInt":0,"maybeText":""}`)
+}
+
+// Text that is none, which only a program of our own can put in a message, is
+// not written.
+func TestEncodeText(t *testing.T) {
+	for _, text := range []string{"\xff", "é\xff", "\"\xff", "a\xc0\xaf"} {
+		message := &appv1.ConnectorView{Connector: &appv1.Connector{UserIds: []string{"a", text}}}
+		if _, err := transcode.Encode(transcode.JSON, message); err == nil || !strings.Contains(err.Error(), "connector.user_ids[1]: it is not text") {
+			t.Errorf("%q: got %v", text, err)
+		}
+	}
 }

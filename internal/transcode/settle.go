@@ -24,8 +24,8 @@ type settler struct {
 
 // message settles a message and the messages in it.
 func (s *settler) message(m protoreflect.Message) error {
-	if s.depth++; s.depth > maxDepth {
-		return s.path.mistake("it nests deeper than %d", maxDepth)
+	if s.depth++; s.depth > maxMessages {
+		return s.path.mistake("it nests deeper than %d", maxMessages)
 	}
 	defer func() { s.depth-- }()
 	if m.Descriptor().FullName() == "google.protobuf.Any" {
@@ -139,7 +139,7 @@ func (s *settler) reread(m, held protoreflect.Message) error {
 	if err != nil {
 		return s.path.mistake("it is not %s", unwritable[structName.Name()])
 	}
-	r := reader{scanner: scanner{data: data, path: slices.Clip(s.path), depth: s.depth}}
+	r := reader{scanner: scanner{data: data, path: slices.Clip(s.path)}}
 	fields := m.Descriptor().Fields()
 	m.Clear(fields.ByNumber(typeURLNumber))
 	m.Clear(fields.ByNumber(valueNumber))

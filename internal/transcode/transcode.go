@@ -41,9 +41,15 @@ import (
 	"github.com/c1proxy/c1proxy/internal/route"
 )
 
-// maxDepth bounds how deeply messages may nest in binary, and objects and
-// arrays in JSON.
-const maxDepth = 100
+const (
+	// maxDepth bounds how deeply objects and arrays may nest in JSON, read or
+	// written.
+	maxDepth = 100
+	// maxMessages bounds how deeply messages may nest in binary, those in an Any
+	// included. It is larger since where JSON has one bracket a Struct or an Any
+	// has two messages: what was read from JSON can be read from binary.
+	maxMessages = 3 * maxDepth
+)
 
 // A Codec is how a caller's messages are written.
 type Codec string
@@ -90,7 +96,7 @@ func parse(data []byte, m proto.Message) (err error) {
 			err = errMapKey
 		}
 	}()
-	return proto.UnmarshalOptions{RecursionLimit: maxDepth}.Unmarshal(data, m)
+	return proto.UnmarshalOptions{RecursionLimit: maxMessages}.Unmarshal(data, m)
 }
 
 var errMapKey = &mistake{why: "a map's entry cannot be parsed"}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -27,22 +28,34 @@ func write(m proto.Message) ([]byte, error) {
 	return w.out, err
 }
 
-// value writes a message of the shape. Messages in an Any are not bounded by
-// the limits of what holds them, so depth is counted here.
-func (w *writer) value(s shape, m protoreflect.Message) error {
+// open writes a bracket. Depth is counted here, as the scanner does, since
+// messages in Anys are not bounded by the limits of what holds them.
+func (w *writer) open(bracket byte) error {
+	w.out = append(w.out, bracket)
 	if w.depth++; w.depth > maxDepth {
 		return w.path.mistake("it nests deeper than %d", maxDepth)
 	}
-	defer func() { w.depth-- }()
+	return nil
+}
+
+func (w *writer) close(bracket byte) {
+	w.out = append(w.out, bracket)
+	w.depth--
+}
+
+// value writes a message of the shape.
+func (w *writer) value(s shape, m protoreflect.Message) error {
 	switch s {
 	case typed:
 		return w.any(m)
 	case leaf, tree:
 		return w.special(m)
 	}
-	w.out = append(w.out, '{')
+	if err := w.open('{'); err != nil {
+		return err
+	}
 	err := w.fields(m)
-	w.out = append(w.out, '}')
+	w.close('}')
 	return err
 }
 
@@ -91,7 +104,9 @@ func (w *writer) field(f *field, value protoreflect.Value) error {
 }
 
 func (w *writer) list(f *field, list protoreflect.List) error {
-	w.out = append(w.out, '[')
+	if err := w.open('['); err != nil {
+		return err
+	}
 	w.path = append(w.path, step{})
 	for i := range list.Len() {
 		w.path[len(w.path)-1].index = i
@@ -101,13 +116,15 @@ func (w *writer) list(f *field, list protoreflect.List) error {
 		}
 	}
 	w.path = w.path[:len(w.path)-1]
-	w.out = append(w.out, ']')
+	w.close(']')
 	return nil
 }
 
 // entries writes a map, sorted by key, so that equal messages read the same.
 func (w *writer) entries(f *field, entries protoreflect.Map) error {
-	w.out = append(w.out, '{')
+	if err := w.open('{'); err != nil {
+		return err
+	}
 	for _, key := range sortedKeys(entries) {
 		name := key.String()
 		w.path = append(w.path, step{key: []byte(name)})
@@ -119,7 +136,7 @@ func (w *writer) entries(f *field, entries protoreflect.Map) error {
 		}
 		w.path = w.path[:len(w.path)-1]
 	}
-	w.out = append(w.out, '}')
+	w.close('}')
 	return nil
 }
 
@@ -221,8 +238,7 @@ func (w *writer) any(m protoreflect.Message) error {
 		if len(value) > 0 {
 			return w.path.mistake("the Any has a value, but no type URL")
 		}
-		w.out = append(w.out, "{}"...)
-		return nil
+		return w.value(object, (*emptypb.Empty)(nil).ProtoReflect())
 	}
 	found, ok := find(url)
 	if !ok {
@@ -237,7 +253,9 @@ func (w *writer) any(m protoreflect.Message) error {
 	if untold(url, held) {
 		return w.value(s, held)
 	}
-	w.out = append(w.out, '{')
+	if err := w.open('{'); err != nil {
+		return err
+	}
 	if err := w.key(anyType); err != nil {
 		return err
 	}
@@ -249,18 +267,9 @@ func (w *writer) any(m protoreflect.Message) error {
 		if err := w.value(s, held); err != nil {
 			return err
 		}
-	} else if err := w.nested(held); err != nil {
+	} else if err := w.fields(held); err != nil {
 		return err
 	}
-	w.out = append(w.out, '}')
+	w.close('}')
 	return nil
-}
-
-// nested writes the fields of a message in an Any.
-func (w *writer) nested(m protoreflect.Message) error {
-	if w.depth++; w.depth > maxDepth {
-		return w.path.mistake("it nests deeper than %d", maxDepth)
-	}
-	defer func() { w.depth-- }()
-	return w.fields(m)
 }
