@@ -23,8 +23,8 @@
 // as it came keeps them, since only c1proxy's own copy has lost them.
 //
 // The path of a field, in errors and counts, has proto names:
-// list[3].connector.created_at. No error quotes a value. Extensions and
-// groups, which C1 does not use, are fields that are not known.
+// list[3].connector.created_at. No error quotes a value. Extensions, which C1
+// does not use, are fields that are not known.
 package transcode
 
 import (
