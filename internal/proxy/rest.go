@@ -60,11 +60,10 @@ func (b *binding) readREST(c *call, r *http.Request) (inbound, error) {
 	if in.raw.query, in.raw.body, err = rest.Read(b.route, r, b.gateway.maxMessage); err != nil {
 		return inbound{}, err
 	}
-	// What they hold and the message does not reaches C1 all the same.
 	if len(in.raw.body) > 0 {
-		_, err = transcode.Body(b.route, in.raw.body, in.message)
+		c.strays, err = transcode.Body(b.route, in.raw.body, in.message)
 	} else {
-		_, err = transcode.Query(b.route, in.raw.query, in.message)
+		c.strays, err = transcode.Query(b.route, in.raw.query, in.message)
 	}
 	return in, err
 }

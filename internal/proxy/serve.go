@@ -150,14 +150,18 @@ func (b *binding) countStrays(c *call, a *answer) {
 	if !c.strays.Any() && !a.strays.Any() {
 		return
 	}
+	direction := telemetry.Request
+	if b.rest {
+		direction = telemetry.Forwarded // C1 gets them all the same
+	}
 	for kind, n := range c.strays.All() {
-		b.metrics.Strayed(telemetry.Request, kind.String(), n)
+		b.metrics.Strayed(direction, kind.String(), n)
 	}
 	for kind, n := range a.strays.All() {
 		b.metrics.Strayed(telemetry.Answer, kind.String(), n)
 	}
 	b.gateway.logger.Info("a call held what the mirror has no place for", "request_id", c.id,
-		"procedure", b.route.Method(), "request", &c.strays, "answer", &a.strays)
+		"procedure", b.route.Method(), string(direction), &c.strays, string(telemetry.Answer), &a.strays)
 }
 
 // append writes a final record. It does not wait for the caller: the log

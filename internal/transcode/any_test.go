@@ -108,9 +108,9 @@ var objects = map[string]string{
 	`{"@type":"x/google.protobuf.Empty"}`:                                                      "x/google.protobuf.Empty",
 }
 
-// Whatever object C1 puts in the place of an Any, a JSON client gets that
-// object, a binary client an Any that it can unpack, and what either of them
-// sends back reaches C1 as that object.
+// Whatever object C1 puts in the place of an Any, each client gets an Any that
+// its protobuf library can read, and what it sends back reaches C1 as that
+// object.
 func TestAnyComesBack(t *testing.T) {
 	change := testRoute(t, "Change")
 	for object, url := range objects {
@@ -129,7 +129,10 @@ func TestAnyComesBack(t *testing.T) {
 					t.Fatalf("%s, %s: %v", data, codec, err)
 				}
 				if codec == transcode.JSON {
-					sameJSON(t, "to the client", encoded, []byte(data))
+					theirs := testType.New().Interface()
+					if err := protojson.Unmarshal(encoded, theirs); err != nil || !proto.Equal(theirs, answer) {
+						t.Errorf("%s: a client reads %v (%v)", encoded, theirs, err)
+					}
 				}
 				request, strays, err := transcode.Decode(codec, encoded, testType)
 				if err != nil || !proto.Equal(request, answer) || strays.Count(transcode.UnknownField) > 0 {
@@ -223,7 +226,7 @@ func deepAny(n int) *anypb.Any {
 // Messages in Anys are bounded by no parser's limit, so both ways have one.
 func TestAnyDepth(t *testing.T) {
 	anyType := (*anypb.Any)(nil).ProtoReflect().Type()
-	for n, ok := range map[int][2]bool{99: {true, true}, 100: {true, false}, 299: {true, false}, 300: {false, false}, 5000: {false, false}} {
+	for n, ok := range map[int][2]bool{99: {true, true}, 100: {true, true}, 101: {true, false}, 299: {true, false}, 300: {false, false}, 5000: {false, false}} {
 		if _, _, err := transcode.Decode(transcode.Binary, marshaled(deepAny(n)), anyType); (err == nil) != ok[0] {
 			t.Errorf("%d: Decode: %v", n, err)
 		}

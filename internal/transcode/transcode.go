@@ -12,9 +12,9 @@
 // JSON is protobuf's own mapping, as protojson has it, with one addition: a
 // google.protobuf.Any may stand for any JSON object. One whose @type nobody
 // knows, or that has none, becomes an Any that holds it as a Struct, under
-// ObjectURL, and is written as that object again. A binary client sees a
-// Struct, a JSON client sees the object, and both can send back what they
-// got. A binary client that has an object of its own to send may pack a Struct
+// ObjectURL, and goes to C1 as that object again. A caller sees that Struct, in
+// binary and in JSON, where a protobuf library would stumble over the object,
+// and can send back what it got, or the object. A binary client that has an object of its own to send may pack a Struct
 // with a string @type under any type URL. @type in a Struct field is the
 // user's own data and means nothing.
 //
@@ -121,7 +121,7 @@ func Encode(codec Codec, message proto.Message) ([]byte, error) {
 	var data []byte
 	var err error
 	if codec == JSON {
-		data, err = write(message)
+		data, err = write(message, true)
 	} else {
 		data, err = proto.Marshal(message)
 	}

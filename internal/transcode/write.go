@@ -18,21 +18,33 @@ type writer struct {
 	out   []byte
 	depth int
 	path  path
+	// standard writes every Any in its standard form; see write.
+	standard bool
 }
 
 // write returns the message's JSON, without white space of its own.
-func write(m proto.Message) ([]byte, error) {
-	var w writer
+//
+// standard says that the reader is a caller's protobuf library, which knows no more
+// types than its own: an object of an unknown type is then written as the Struct
+// that it is, in the form of any other Any. C1 gets the object itself.
+func write(m proto.Message, standard bool) ([]byte, error) {
+	w := writer{standard: standard}
 	message := m.ProtoReflect()
 	err := w.value(shapeOf(message.Descriptor()), message)
 	return w.out, err
 }
 
 // open writes a bracket. Depth is counted here, as the scanner does, since
-// messages in Anys are not bounded by the limits of what holds them.
+// messages in Anys are not bounded by the limits of what holds them. What C1 may
+// send nests one deeper in standard form, where an object of an unknown type has
+// another around it.
 func (w *writer) open(bracket byte) error {
 	w.out = append(w.out, bracket)
-	if w.depth++; w.depth > maxDepth {
+	most := maxDepth
+	if w.standard {
+		most++
+	}
+	if w.depth++; w.depth > most {
 		return w.path.mistake("it nests deeper than %d", maxDepth)
 	}
 	return nil
@@ -250,7 +262,7 @@ func (w *writer) any(m protoreflect.Message) error {
 		return w.path.mistake("the Any does not hold a %s", found.Descriptor().FullName())
 	}
 	s := shapeOf(found.Descriptor())
-	if untold(url, held) {
+	if !w.standard && untold(url, held) {
 		return w.value(s, held)
 	}
 	if err := w.open('{'); err != nil {
