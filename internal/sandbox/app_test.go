@@ -81,10 +81,11 @@ func TestAppLife(t *testing.T) {
 	}
 }
 
-// TestReadWhileWritten reads an app while others change it: what is answered
-// is a copy.
+// TestReadWhileWritten reads an app while others change it, all of them under
+// one fault: what is answered is a copy. It takes the race detector to see more.
 func TestReadWhileWritten(t *testing.T) {
 	h := start(t, sandbox.Config{})
+	h.Inject(sandbox.Rule{Fault: sandbox.UnknownField()})
 	path := "/api/v1/apps/" + sandbox.AppID
 	var wg sync.WaitGroup
 	for i := range 8 {

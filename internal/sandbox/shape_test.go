@@ -1,6 +1,7 @@
 package sandbox_test
 
 import (
+	"encoding/json"
 	"net/url"
 	"strings"
 	"testing"
@@ -42,8 +43,15 @@ func TestWideAnswer(t *testing.T) {
 		if len(got.body) > maxAnswer || len(got.body) < maxAnswer/16 {
 			t.Errorf("%s: the answer has %d bytes", name, len(got.body))
 		}
-		for _, field := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"} {
-			if !strings.Contains(got.body, `,"`+field+`":[{"id":`) && !strings.Contains(got.body, `,"`+field+`":{"id":`) {
+		var top map[string]any
+		if err := json.Unmarshal([]byte(got.body), &top); err != nil {
+			t.Fatal(err)
+		}
+		for field, value := range top {
+			if list, ok := value.([]any); ok {
+				value = list[0]
+			}
+			if within, ok := value.(map[string]any); ok && len(within) == 0 {
 				t.Errorf("%s: %s is empty", name, field)
 			}
 		}
