@@ -29,7 +29,7 @@ var tiers = [][]string{
 
 // genImporters may import generated code: where messages are registered, and
 // where the configuration is passed on. Everything else sees descriptors.
-var genImporters = []string{"cmd/proxy", "internal/proxy", "internal/sandbox", "internal/config", "internal/dev/conformance"}
+var genImporters = []string{"cmd/proxy", "internal/proxy", "internal/config", "internal/dev/conformance"}
 
 // forbidden imports that the tiers would allow.
 var forbidden = map[string][]string{

@@ -36,6 +36,7 @@ func TestBadImports(t *testing.T) {
 		{"internal/sandbox", "internal/route", "oracle"},
 		{"internal/sandbox", "internal/transcode", "oracle"},
 		{"internal/audit", "gen/c1/api/app/v1", "generated code is for"},
+		{"internal/sandbox", "gen/c1/api/app/v1", "generated code is for"},
 		{"internal/route", "internal/dev/conformance/conformancev1", "generated code is for"},
 		{"gen/c1/api/app/v1", "internal/fault", "generated code only"},
 		{"internal/proxy", "internal/util", "it stands in no tier"},
