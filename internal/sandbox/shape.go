@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxDepth is how deep an answer that is made from a descriptor nests. Of
-	// what C1 has, all but a few expression trees end before.
+	// maxDepth is how deep an answer that is made from a descriptor nests. All
+	// but those with C1's tasks, reports and schemas end before.
 	maxDepth = 6
 	// maxShape is the size, in bytes of JSON, at which no further message of
 	// such an answer is filled: with the last one it stays below 64 KiB.
