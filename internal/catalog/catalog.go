@@ -30,8 +30,7 @@ import (
 	_ "google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// descriptors is a google.protobuf.FileDescriptorSet in which each file comes
-// after those that it imports, without the files of others.
+// descriptors is what Parse reads, without the files of others.
 //
 //go:embed c1.binpb
 var descriptors []byte
@@ -39,9 +38,20 @@ var descriptors []byte
 // load reads what is embedded. An error means that the program was built wrong,
 // which every test would show.
 var load = sync.OnceValue(func() *protoregistry.Files {
+	files, err := Parse(descriptors)
+	if err != nil {
+		panic("catalog: " + err.Error())
+	}
+	return files
+})
+
+// Parse reads a google.protobuf.FileDescriptorSet in which each file comes after
+// those that it imports, and may leave out those that are linked into the
+// program.
+func Parse(descriptors []byte) (*protoregistry.Files, error) {
 	var set descriptorpb.FileDescriptorSet
 	if err := proto.Unmarshal(descriptors, &set); err != nil {
-		panic("catalog: read descriptors: " + err.Error())
+		return nil, fmt.Errorf("read descriptors: %w", err)
 	}
 	files := new(protoregistry.Files)
 	for _, file := range set.GetFile() {
@@ -50,11 +60,11 @@ var load = sync.OnceValue(func() *protoregistry.Files {
 			err = files.RegisterFile(made)
 		}
 		if err != nil {
-			panic(fmt.Sprintf("catalog: read %s: %v", file.GetName(), err))
+			return nil, fmt.Errorf("read descriptors of %s: %w", file.GetName(), err)
 		}
 	}
-	return files
-})
+	return files, nil
+}
 
 // Files returns the files of the mirror. They are shared and must not be added
 // to.

@@ -24,11 +24,14 @@ const (
 
 	// catalogFile holds the descriptors of the mirror, which the server embeds.
 	catalogFile = "internal/catalog/c1.binpb"
+
+	// apiFile lists the methods of the mirror for people.
+	apiFile = "docs/api.md"
 )
 
 // generated names all that gen writes: each a file, or a folder in which
 // nothing else may stand.
-var generated = []string{"gen", conformanceDir + "/conformancev1", vendoredFile, catalogFile}
+var generated = []string{"gen", conformanceDir + "/conformancev1", vendoredFile, catalogFile, apiFile}
 
 // vendored names the folders of protos that others publish.
 var vendored = []string{"proto/google", "proto/buf"}
@@ -90,6 +93,9 @@ func generate(ctx context.Context, dir string) error {
 	}
 
 	if err := describe(ctx, filepath.Join(dir, catalogFile), mirrorDir); err != nil {
+		return err
+	}
+	if err := listAPI(filepath.Join(dir, catalogFile), filepath.Join(dir, apiFile)); err != nil {
 		return err
 	}
 	return describe(ctx, filepath.Join(dir, vendoredFile), vendored...)

@@ -26,7 +26,7 @@ import (
 type verbs struct {
 	Check       checkVerb       `cmd:"" help:"Run lint, gen --check and test: everything that CI asks of a change."`
 	Lint        lintVerb        `cmd:"" help:"Run every static check, and name all findings."`
-	Gen         genVerb         `cmd:"" help:"Generate the Go code of the protos, and delete what is stale."`
+	Gen         genVerb         `cmd:"" help:"Generate the Go code and the list of methods of the protos, and delete what is stale."`
 	Mirror      mirrorVerb      `cmd:"" help:"Write the protos of C1 from its OpenAPI document; then run gen."`
 	Test        testVerb        `cmd:"" help:"Run the tests, then the conformance suite, and say what was skipped and why."`
 	Conformance conformanceVerb `cmd:"" help:"Run the official Connect conformance suite against the production chain."`
