@@ -205,8 +205,10 @@ func TestHealthAndReflection(t *testing.T) {
 	if err != nil || !strings.Contains(fmt.Sprint(services), "c1.api.app.v1.ConnectorService") {
 		t.Errorf("reflection: %v, %v", services, err)
 	}
-	if files, err := known.FileContainingSymbol("c1.api.app.v1.ConnectorService"); err != nil || len(files) == 0 {
-		t.Errorf("reflection of the service: %v", err)
+	for _, service := range services {
+		if files, err := known.FileContainingSymbol(service); err != nil || len(files) == 0 {
+			t.Errorf("reflection of %s: %v", service, err)
+		}
 	}
 	known.Close()
 	until(t, "the reflection streams are on record", func() bool {

@@ -113,7 +113,9 @@ func (g *gateway) mount(rpc map[string]http.Handler, services []string, reflecti
 		rpc[path+method] = handler
 	}
 	if reflection {
-		reflector := grpcreflect.NewReflector(grpcreflect.NamerFunc(func() []string { return append(services, grpchealth.HealthV1ServiceName) }),
+		// Health is not among them: its descriptor is not linked, and clients
+		// that ask for each service that is listed would fail.
+		reflector := grpcreflect.NewReflector(grpcreflect.NamerFunc(func() []string { return services }),
 			grpcreflect.WithDescriptorResolver(catalog.Resolver{Files: catalog.Files()}))
 		for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){
 			grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha,
