@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
@@ -11,9 +12,12 @@ import (
 	"testing"
 )
 
-// A paste is a command of the demo's, read as a shell and then curl, grpcurl
-// or buf would.
-type paste struct{ program, target, data, authorization string }
+// A paste is a command of the demo's or of the README's, read as a shell and then
+// curl, grpcurl or buf would.
+type paste struct {
+	program, target, data, authorization string
+	get                                  bool // the data stands in the query
+}
 
 // words splits a command as a shell does: quotes of both kinds, no escapes.
 var words = regexp.MustCompile(`'([^']*)'|"([^"]*)"|(\S+)`)
@@ -28,7 +32,12 @@ func readPaste(command, key string) paste {
 	for i, word := range all[1:] {
 		switch {
 		case all[i] == "-d":
-			p.data = word
+			p.data = strings.TrimPrefix(p.data+"&"+word, "&")
+		case all[i] == "--data-urlencode":
+			name, text, _ := strings.Cut(word, "=")
+			p.data = strings.TrimPrefix(p.data+"&"+name+"="+url.QueryEscape(text), "&")
+		case word == "-G":
+			p.get = true
 		case strings.HasPrefix(word, "Authorization: Bearer "):
 			p.authorization = strings.ReplaceAll(strings.TrimPrefix(word, "Authorization: "), "$KEY", key)
 		case strings.Contains(word, "127.0.0.1:"):
@@ -38,6 +47,47 @@ func readPaste(command, key string) paste {
 		}
 	}
 	return p
+}
+
+// pasted finds the commands in a text.
+func pasted(text, key string) []paste {
+	var found []paste
+	for _, match := range commands.FindAllStringSubmatch(text, -1) {
+		found = append(found, readPaste(strings.ReplaceAll(match[1], "\\\n", " "), key))
+	}
+	return found
+}
+
+var commands = regexp.MustCompile(`(?m)^    ((?:curl|grpcurl|buf curl|go tool) (?:.*\\\n)*.*)$`)
+
+// send sends what the program would, in JSON.
+func (p paste) send(t *testing.T) (status, body string) {
+	t.Helper()
+	verb, target := http.MethodPost, p.target
+	if p.get {
+		target += "?" + p.data
+	}
+	if p.get || p.data == "" {
+		verb, p.data = http.MethodGet, ""
+	}
+	request, err := http.NewRequestWithContext(t.Context(), verb, target, strings.NewReader(p.data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", p.authorization)
+	if p.data != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.Status, string(data)
 }
 
 // demoText runs the demo and returns what it prints, all of it.
@@ -79,28 +129,10 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("the demo printed\n%s", text)
 	}
 	var got []string
-	for _, found := range regexp.MustCompile(`(?m)^    ((?:curl|grpcurl|buf curl) (?:.*\\\n)*.*)$`).FindAllStringSubmatch(text, -1) {
-		p := readPaste(strings.ReplaceAll(found[1], "\\\n", " "), key[1])
-		method := http.MethodPost
-		if p.data == "" {
-			method = http.MethodGet
-		}
-		request, err := http.NewRequestWithContext(t.Context(), method, p.target, strings.NewReader(p.data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p.data != "" {
-			request.Header.Set("Content-Type", "application/json")
-		}
-		request.Header.Set("Authorization", p.authorization)
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		got = append(got, p.program+" "+response.Status)
-		if (strings.HasSuffix(p.target, "/Search") || strings.HasSuffix(p.target, "/apps")) && !strings.Contains(string(body), `"displayName":"Payroll"`) {
+	for _, p := range pasted(text, key[1]) {
+		status, body := p.send(t)
+		got = append(got, p.program+" "+status)
+		if (strings.HasSuffix(p.target, "/Search") || strings.HasSuffix(p.target, "/apps")) && !strings.Contains(body, `"displayName":"Payroll"`) {
 			t.Errorf("%s answers %s", p.target, body)
 		}
 	}
