@@ -16,28 +16,16 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// An official is a client that sends what C1's Go SDK sends and takes what it
-// takes, as the source of github.com/conductorone/conductorone-sdk-go says. It
-// is not the SDK. What matters of it:
-//
-//   - NewWithAccessToken puts CONDUCTORONE_ACCESS_TOKEN into an oauth2
-//     transport, and WithTenantCustom makes any server's URL one of https.
-//   - Each request has an Accept and a User-Agent. One that may have a body
-//     has a Content-Type, which is empty where the caller gives no body.
-//   - An answer is good if it is 200 and application/json. 4xx and 5xx are
-//     errors, and anything else is neither.
-type official struct {
+// A caller is a plain HTTP client of C1's own paths, with a key in place of a C1
+// token. It takes an answer if it is 200 and application/json.
+type caller struct {
 	client *http.Client
 	server string
 }
 
-// newOfficial makes the client of the two environment variables.
-func newOfficial(transport http.RoundTripper, environment map[string]string) official {
-	source := oauth2.StaticTokenSource(&oauth2.Token{AccessToken: environment["CONDUCTORONE_ACCESS_TOKEN"]})
-	return official{
-		client: &http.Client{Transport: &oauth2.Transport{Source: source, Base: transport}},
-		server: environment["CONDUCTORONE_SERVER_URL"],
-	}
+func newCaller(transport http.RoundTripper, server, key string) caller {
+	source := oauth2.StaticTokenSource(&oauth2.Token{AccessToken: key})
+	return caller{client: &http.Client{Transport: &oauth2.Transport{Source: source, Base: transport}}, server: server}
 }
 
 // refusedBy is the error of an answer that is not 200.
@@ -49,8 +37,9 @@ type refusedBy struct {
 func (r refusedBy) Error() string { return fmt.Sprintf("status %d: %s", r.status, r.body) }
 
 // do makes a call with a query, nil for none, and a body, nil for none, and
-// reads its answer, which a value of the SDK's would be made of.
-func (o official) do(verb, path string, query url.Values, body []byte) (map[string]any, error) {
+// reads its answer. Without a body it has an empty Content-Type, as clients have
+// it that set one for each verb.
+func (o caller) do(verb, path string, query url.Values, body []byte) (map[string]any, error) {
 	target, err := url.JoinPath(o.server, path)
 	if err != nil {
 		return nil, err
@@ -64,7 +53,6 @@ func (o official) do(verb, path string, query url.Values, body []byte) (map[stri
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/json")
-	request.Header.Set("User-Agent", "speakeasy-sdk/go 1.28.2 2.620.2 0.1.0-alpha github.com/conductorone/conductorone-sdk-go")
 	if verb != http.MethodGet {
 		request.Header.Set("Content-Type", map[bool]string{true: "application/json", false: ""}[body != nil])
 	}
@@ -91,7 +79,7 @@ func (o official) do(verb, path string, query url.Values, body []byte) (map[stri
 }
 
 // apps lists the names of all apps by their ids, one page after the other.
-func (o official) apps(t *testing.T) map[string]string {
+func (o caller) apps(t *testing.T) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
 	for query := (url.Values{"page_size": {"2"}}); ; {
@@ -123,10 +111,10 @@ func app(answer map[string]any) (id, name string) {
 	return id, name
 }
 
-// With the two variables of C1's own tools that name c1proxy and a key of its
-// own in place of C1 and a token, the official client lists, creates, gets,
-// changes and deletes. C1 sees the same calls, and the audit has each of them.
-func TestOfficialClient(t *testing.T) {
+// A client of C1's that is told of c1proxy in place of C1, and given a key in
+// place of a token, lists, creates, gets, changes and deletes over TLS. C1 sees
+// the same calls, and the audit has each of them.
+func TestApps(t *testing.T) {
 	pair := filepath.Join(t.TempDir(), "pair.pem")
 	writePair(t, pair)
 	g := start(t, func(s *setup) {
@@ -138,8 +126,7 @@ func TestOfficialClient(t *testing.T) {
 	g.insecure = &tls.Config{InsecureSkipVerify: true} // the certificate is made for this test
 	for _, http1 := range []bool{true, false} {
 		t.Run(map[bool]string{true: "HTTP1", false: "HTTP2"}[http1], func(t *testing.T) {
-			o := newOfficial(g.httpClient(http1).Transport, map[string]string{
-				"CONDUCTORONE_SERVER_URL": g.url, "CONDUCTORONE_ACCESS_TOKEN": g.keys["sync-bot"]})
+			o := newCaller(g.httpClient(http1).Transport, g.url, g.keys["sync-bot"])
 			g.c1.Reset()
 			before := o.apps(t)
 			if len(before) < 3 {
@@ -155,7 +142,7 @@ func TestOfficialClient(t *testing.T) {
 }
 
 // manageApps makes two apps, changes one and deletes both.
-func manageApps(t *testing.T, g *gateway, o official) {
+func manageApps(t *testing.T, g *gateway, o caller) {
 	var ids []string
 	for _, name := range []string{"Payroll", "Ärger & Söhne / <b>"} {
 		body, err := json.Marshal(map[string]any{"displayName": name, "owners": []string{"a", "b"}, "monthlyCostUsd": 7})
