@@ -22,6 +22,10 @@ import (
 // another number in it: 010, +5 and 1e3 are refused. The name of an enum
 // value that is unknown leaves the field unset and is counted.
 //
+// What no URL may hold as it is (RFC 3986, section 3.4), and every client
+// encodes, is refused: HTTP/2 would let it pass, and on HTTP/1 a space ends the
+// request target, a # is where some readers stop.
+//
 // The error is a *fault.Fault, BadRequest, that names the key.
 func Query(r *route.Route, raw string, message proto.Message) (Strays, error) {
 	var strays Strays
@@ -31,6 +35,10 @@ func Query(r *route.Route, raw string, message proto.Message) (Strays, error) {
 	if strings.Contains(raw, ";") {
 		return strays, fault.New(connect.CodeInvalidArgument, fault.BadRequest,
 			"the query holds a semicolon, which some readers take for a separator: write %%3B")
+	}
+	if strings.ContainsFunc(raw, unencoded) {
+		return strays, fault.New(connect.CodeInvalidArgument, fault.BadRequest,
+			"the query holds a character that must be percent-encoded")
 	}
 	seen := make(map[protoreflect.FieldNumber]bool)
 	m := message.ProtoReflect()
@@ -63,6 +71,12 @@ func Query(r *route.Route, raw string, message proto.Message) (Strays, error) {
 		}
 	}
 	return strays, nil
+}
+
+// unencoded says that a character never stands for itself in a query: it is in
+// the query percent-encode set of the URL standard, too (url.spec.whatwg.org).
+func unencoded(c rune) bool {
+	return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"#<>`, c)
 }
 
 func misread(where path, format string, args ...any) error {
