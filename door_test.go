@@ -23,6 +23,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,6 +43,11 @@ import (
 
 func (g *gateway) confirmJSON(sync string) string {
 	return fmt.Sprintf(`{"appId":%q,"connectorId":%q,"syncLifecycleId":%q}`, g.facts.AppID, g.facts.ConnectorID, sync)
+}
+
+// confirmPath is C1's own path for a confirmation.
+func (g *gateway) confirmPath(sync string) string {
+	return "/api/v1/apps/" + g.facts.AppID + "/connectors/" + g.facts.ConnectorID + "/confirm_sync_valid/" + sync
 }
 
 // Connect's GET works for a method without side effects, and for no other.
@@ -320,19 +326,30 @@ func TestSlowCallOutlivesBodyDeadline(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	g.c1.Inject(sandbox.Rule{Fault: sandbox.Slow(12 * time.Second), On: confirmMethod})
+	var calls sync.WaitGroup
 	for _, http1 := range []bool{true, false} {
-		sync := confirmable(g)
-		t.Run(fmt.Sprint("http1=", http1), func(t *testing.T) {
-			t.Parallel()
-			status, header, body := do(t, g.httpClient(http1), g.post(confirmMethod, g.keys["sync-bot"], g.confirmJSON(sync)))
-			if status != 200 {
-				t.Errorf("got %d %s", status, body)
-			}
-			if records := g.records(header.Get("X-Request-Id")); len(records) != 2 || records[1].ClientGone {
-				t.Errorf("the caller was taken to be gone: %+v", records)
-			}
-		})
+		client := g.httpClient(http1)
+		for door, r := range map[string]*http.Request{
+			"connect": g.post(confirmMethod, g.keys["sync-bot"], g.confirmJSON(confirmable(g))),
+			"rest":    g.post(g.confirmPath(confirmable(g))[1:], g.keys["sync-bot"], "{}"),
+		} {
+			calls.Go(func() {
+				response, err := client.Do(r)
+				if err != nil {
+					t.Errorf("%s, HTTP/1 %v: %v", door, http1, err)
+					return
+				}
+				response.Body.Close()
+				if response.StatusCode != 200 {
+					t.Errorf("%s, HTTP/1 %v: got %s", door, http1, response.Status)
+				}
+				if records := g.records(response.Header.Get("X-Request-Id")); len(records) != 2 || records[1].ClientGone {
+					t.Errorf("%s, HTTP/1 %v: the caller was taken to be gone: %+v", door, http1, records)
+				}
+			})
+		}
 	}
+	calls.Wait()
 }
 
 // writePair writes a certificate for the loopback address with its key.
@@ -392,43 +409,50 @@ func TestCallerGone(t *testing.T) {
 			return context.WithTimeout(ctx, 300*time.Millisecond)
 		}, connect.CodeDeadlineExceeded},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			g := start(t)
-			if err := g.list(); err != nil { // a token is in hand
-				t.Fatal(err)
-			}
-			g.c1.Reset()
-			release := make(chan struct{})
-			g.c1.Inject(sandbox.Rule{Fault: sandbox.Held(release).AfterActing(), On: confirmMethod, Times: 1})
-			client := g.client(protocols[2], "sync-bot")
-			ctx, cancel := tt.leave(t.Context())
-			defer cancel()
-			failed := make(chan error, 1)
-			go func() {
-				_, err := client.ConfirmSyncValid(ctx, g.confirmation(g.facts.SyncLifecycleID))
-				failed <- err
-			}()
-			if err := g.c1.AwaitHits(t.Context(), 1); err != nil {
-				t.Fatal(err)
-			}
-			if tt.want == connect.CodeCanceled {
-				cancel()
-			}
-			if err := <-failed; connect.CodeOf(err) != tt.want {
-				t.Errorf("got %v, want %v", err, tt.want)
-			}
-			// The next call on the same connection comes after the caller's leaving.
-			if _, err := client.List(t.Context(), connect.NewRequest(&appv1.ConnectorServiceListRequest{AppId: g.facts.AppID})); err != nil {
-				t.Fatal(err)
-			}
-			close(release)
-			id := g.c1.Requests()[0].Header.Get("X-Request-Id")
-			until(t, "the outcome is on record", func() bool { return len(g.records(id)) == 2 })
-			if last := g.records(id)[1]; last.Outcome != audit.OutcomeOK || !last.ClientGone || last.UpstreamStatus != 200 {
-				t.Errorf("outcome %+v", last)
-			}
-		})
+	for _, p := range protocols {
+		for name, tt := range tests {
+			t.Run(p.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				testCallerGone(t, p, tt.leave, tt.want)
+			})
+		}
+	}
+}
+
+func testCallerGone(t *testing.T, p protocol, leave func(context.Context) (context.Context, context.CancelFunc), want connect.Code) {
+	g := start(t)
+	if err := g.list(); err != nil { // a token is in hand
+		t.Fatal(err)
+	}
+	g.c1.Reset()
+	release := make(chan struct{})
+	g.c1.Inject(sandbox.Rule{Fault: sandbox.Held(release).AfterActing(), On: confirmMethod, Times: 1})
+	client := g.client(p, "sync-bot")
+	ctx, cancel := leave(t.Context())
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := client.ConfirmSyncValid(ctx, g.confirmation(g.facts.SyncLifecycleID))
+		failed <- err
+	}()
+	if err := g.c1.AwaitHits(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if want == connect.CodeCanceled {
+		cancel()
+	}
+	if err := <-failed; connect.CodeOf(err) != want {
+		t.Errorf("got %v, want %v", err, want)
+	}
+	// The next call on the same connection comes after the caller's leaving.
+	if _, err := client.List(t.Context(), connect.NewRequest(&appv1.ConnectorServiceListRequest{AppId: g.facts.AppID})); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	id := g.c1.Requests()[0].Header.Get("X-Request-Id")
+	until(t, "the outcome is on record", func() bool { return len(g.records(id)) == 2 })
+	if last := g.records(id)[1]; last.Outcome != audit.OutcomeOK || !last.ClientGone || last.UpstreamStatus != 200 || last.Door != p.door {
+		t.Errorf("outcome %+v", last)
 	}
 }
 

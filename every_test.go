@@ -214,10 +214,11 @@ type door struct {
 	only func(operation) bool
 }
 
-// doors are those of protocols, Connect's GET, and C1's own paths.
+// doors are those of protocols, with C1's own paths by plain HTTP, and Connect's
+// GET.
 func doors() []door {
 	var all []door
-	for _, p := range protocols {
+	for _, p := range protocols[:len(protocols)-1] {
 		all = append(all, door{p.name, p.door, func(g *everyGateway, o operation) (proto.Message, http.Header, error) {
 			return g.rpc(o, p.options...)
 		}, nil})

@@ -22,7 +22,7 @@ func TestNewerC1(t *testing.T) {
 	g := start(t)
 	request := connect.NewRequest(&appv1.ConnectorServiceGetRequest{AppId: g.facts.AppID, Id: g.facts.ConnectorID})
 	get := "c1.api.app.v1.ConnectorService/Get"
-	for _, p := range protocols {
+	for _, p := range protocols[:len(protocols)-1] { // on C1's own paths the answer is C1's: TestRESTBytes
 		plain, err := g.client(p, "sync-bot").Get(t.Context(), request)
 		if err != nil {
 			t.Fatal(err)

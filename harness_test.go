@@ -214,7 +214,7 @@ admin: {address: "127.0.0.1:0"}
 `, hashes...)
 }
 
-// A protocol is a way into the gateway.
+// A protocol is a way into the gateway. The last one is C1's own paths.
 type protocol struct {
 	name    string
 	door    string
@@ -226,6 +226,7 @@ var protocols = []protocol{
 	{"Connect binary", "connect", nil},
 	{"gRPC", "grpc", []connect.ClientOption{connect.WithGRPC()}},
 	{"gRPC-Web", "grpc-web", []connect.ClientOption{connect.WithGRPCWeb()}},
+	{"REST", "rest", []connect.ClientOption{connect.WithProtoJSON()}}, // through a pathsClient
 }
 
 // httpClient speaks HTTP/2 in cleartext, or TLS, or HTTP/1.1.
@@ -243,7 +244,11 @@ func (g *gateway) httpClient(http1 bool) *http.Client {
 // if the caller is "".
 func (g *gateway) client(p protocol, caller string) appv1connect.ConnectorServiceClient {
 	options := append([]connect.ClientOption{connect.WithInterceptors(bearer(g.keys[caller]))}, p.options...)
-	return appv1connect.NewConnectorServiceClient(g.httpClient(false), g.url, options...)
+	var client connect.HTTPClient = g.httpClient(false)
+	if p.door == "rest" {
+		client = pathsClient{client}
+	}
+	return appv1connect.NewConnectorServiceClient(client, g.url, options...)
 }
 
 func bearer(key string) connect.UnaryInterceptorFunc {
