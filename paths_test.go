@@ -70,10 +70,13 @@ func toPath(r *http.Request) (*http.Request, error) {
 	}
 	verb, path := pathOf(method)
 	path = variable.ReplaceAllStringFunc(path, func(name string) string {
-		key := method.Input().Fields().ByName(protoreflect.Name(name[1 : len(name)-1])).JSONName()
-		value := scalarOf(fields[key])
-		delete(fields, key)
-		return url.PathEscape(value)
+		field := method.Input().Fields().ByName(protoreflect.Name(name[1 : len(name)-1]))
+		value, set := fields[field.JSONName()]
+		if !set {
+			return field.Default().String()
+		}
+		delete(fields, field.JSONName())
+		return url.PathEscape(scalarOf(value))
 	})
 	query, body := make(url.Values), []byte(nil)
 	if verb == http.MethodGet {
