@@ -276,29 +276,35 @@ func TestBounds(t *testing.T) {
 			}
 		}
 	})
-	for name, text := range map[string]string{
-		"slow header": "POST /" + confirmMethod + " HTTP/1.1\r\nHost: x\r\nX-",
-		"slow body": "POST /" + confirmMethod + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer " + key +
-			"\r\nContent-Length: 100\r\n\r\n{",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			begun := time.Now()
-			fmt.Fprint(conn, text)
-			conn.SetReadDeadline(time.Now().Add(20 * time.Second))
-			if _, err := io.Copy(io.Discard, conn); err != nil {
-				t.Errorf("after %v: %v", time.Since(begun), err)
-			}
-			if took := time.Since(begun); took > 12*time.Second {
-				t.Errorf("closed after %v", took)
-			}
-		})
-	}
+	t.Run("slow", func(t *testing.T) {
+		t.Parallel()
+		head := " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer " + key + "\r\nContent-Length: 100\r\n\r\n{"
+		var slow sync.WaitGroup
+		for text, want := range map[string]string{
+			"POST /" + confirmMethod + " HTTP/1.1\r\nHost: x\r\nX-": "",
+			"POST /" + confirmMethod + head:                         "HTTP/1.1 504",
+			"POST " + g.confirmPath("x") + head:                     "HTTP/1.1 408",
+		} {
+			slow.Go(func() {
+				conn := g.dial()
+				defer conn.Close()
+				begun := time.Now()
+				fmt.Fprint(conn, text)
+				answer, err := io.ReadAll(conn)
+				if took := time.Since(begun); err != nil || took > 12*time.Second || !strings.HasPrefix(string(answer), want) {
+					t.Errorf("%.40q: closed after %v: %v, %.300q", text, took, err, answer)
+				}
+				if want == "" {
+					return
+				}
+				_, id, _ := strings.Cut(string(answer), "X-Request-Id: ")
+				if records := g.records(id[:26]); len(records) != 1 || records[0].Error != "DEADLINE_EXCEEDED" || records[0].Kind != audit.KindDenied || records[0].ClientGone {
+					t.Errorf("%.40q: records %+v", text, records)
+				}
+			})
+		}
+		slow.Wait()
+	})
 }
 
 func inUse() uint64 {

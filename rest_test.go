@@ -3,7 +3,6 @@ package c1proxy_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -345,11 +344,4 @@ func TestNoMethodOverride(t *testing.T) {
 	if seen := g.c1.Requests()[0]; seen.Method != "POST" || seen.Procedure != confirmMethod {
 		t.Errorf("C1 saw %s %s", seen.Method, seen.URI)
 	}
-}
-
-// drained reads a body to its end and closes it.
-func drained(response *http.Response) string {
-	defer response.Body.Close()
-	text, _ := io.ReadAll(response.Body)
-	return string(text)
 }

@@ -144,9 +144,10 @@ func (c *call) answeredCode() connect.Code {
 			return connect.Code(code)
 		}
 	}
-	switch c.status {
-	case 0, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
+	if c.status == 0 || c.status/100 == 2 {
 		return 0
+	}
+	switch c.status {
 	case http.StatusBadRequest:
 		return connect.CodeInvalidArgument
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType,

@@ -252,7 +252,8 @@ func (b *binding) deny(ctx context.Context, c *call, err error) *fault.Fault {
 		r.Rule = f.Metadata["rule"]
 	}
 	r.Duration = time.Since(c.begun)
-	r.ClientGone = errors.Is(ctx.Err(), context.Canceled)
+	// net/http cancels too when a body is late, and its caller is still there.
+	r.ClientGone = errors.Is(ctx.Err(), context.Canceled) && f.Code != connect.CodeDeadlineExceeded
 	_ = b.append(r) // see append: the log keeps it
 	b.gateway.logFault(c, f)
 	return f

@@ -140,15 +140,16 @@ func tooLarge(limit int) error {
 	return fault.New(connect.CodeResourceExhausted, fault.TooLarge, "the body is larger than %d bytes", limit)
 }
 
-// unread is the fault of a body that did not arrive.
+// unread is the fault of a body that did not arrive. On HTTP/1 net/http cancels
+// the context whatever the reason is.
 func unread(ctx context.Context, err error) error {
 	switch {
-	case ctx.Err() != nil:
-		return fault.Of(ctx.Err())
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		f := fault.New(connect.CodeDeadlineExceeded, fault.DeadlineExceeded, "the body did not arrive in time; nothing was sent").Because(err)
 		f.Status = http.StatusRequestTimeout
 		return f
+	case ctx.Err() != nil:
+		return fault.Of(ctx.Err())
 	}
 	return fault.New(connect.CodeInvalidArgument, fault.BadRequest, "the body did not arrive whole").Because(err)
 }

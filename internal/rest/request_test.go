@@ -199,6 +199,7 @@ func TestReadBroken(t *testing.T) {
 		{"cut", t.Context(), io.ErrUnexpectedEOF, connect.CodeInvalidArgument, 400},
 		{"broken", t.Context(), errors.New("10.0.0.1"), connect.CodeInvalidArgument, 400},
 		{"slow", t.Context(), &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, connect.CodeDeadlineExceeded, 408},
+		{"slow, by HTTP/1", gone, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, connect.CodeDeadlineExceeded, 408},
 		{"left", gone, errors.New("reset"), connect.CodeCanceled, 499},
 		{"past the server's bound", t.Context(), &http.MaxBytesError{Limit: 10}, connect.CodeResourceExhausted, 413},
 	} {
