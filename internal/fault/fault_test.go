@@ -121,6 +121,17 @@ func TestMessage(t *testing.T) {
 	}
 }
 
+// What C1 says to c1proxy, and not to the caller, does not cross: least of all
+// in place of the warning that the request may have acted.
+func TestMessageForUs(t *testing.T) {
+	for _, status := range []int{401, 407, 408, 499, 500, 503} {
+		f := fault.FromAnswer(false, status, http.Header{}, []byte(`{"code":3,"message":"secret"}`))
+		if strings.Contains(f.Message, "secret") || f.Uncertain != strings.Contains(f.Message, "may have acted") {
+			t.Errorf("%d: %v", status, f)
+		}
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	date := time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat)
 	tests := map[string][2]time.Duration{

@@ -26,8 +26,8 @@ const (
 // Fault. It is total: every status, header and body gives a code from 1 to 16.
 //
 // The HTTP status chooses the row of the table; a well-formed google.rpc.Status
-// in the body of a 4xx may refine the code and give the message, and nothing
-// else of the body is used. readOnly says that the method has no side
+// in the body of a 4xx that is meant for the caller may refine the code and give
+// the message, and nothing else of the body is used. readOnly says that the method has no side
 // effects. For any other method the code is unavailable in no row: the
 // request was delivered, and may have acted.
 func FromAnswer(readOnly bool, status int, header http.Header, body []byte) *Fault {
@@ -46,7 +46,7 @@ func FromAnswer(readOnly bool, status int, header http.Header, body []byte) *Fau
 	if refinable(status) && refining(said.Code) {
 		f.Code = connect.Code(said.Code)
 	}
-	if f.Reason != UpstreamCredentialRejected && said.Message != "" {
+	if kept(status) && said.Message != "" {
 		f.Message = "C1: " + said.Message
 	}
 	return f

@@ -81,6 +81,9 @@ var errTooLarge = errors.New("the answer is too large")
 // bytes read so far are dropped.
 func read(response *http.Response) ([]byte, error) {
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return nil, nil // the body is the connection, which no context bounds
+	}
 	if response.ContentLength > maxAnswer {
 		return nil, errTooLarge
 	}
