@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/grpcreflect"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -86,6 +87,22 @@ func addFile(t *testing.T, stream *grpcreflect.ClientStream, files map[string]*d
 		}
 		for _, other := range list {
 			addFile(t, stream, files, other)
+		}
+	}
+}
+
+// A stream outlives the deadlines that one message has.
+func TestReflectionLives(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	client := g.httpClient(false)
+	client.Transport = withKey{g.keys["reader"], client.Transport}
+	stream := grpcreflect.NewClient(client, g.url).NewStream(t.Context())
+	defer stream.Close()
+	for _, wait := range []time.Duration{0, 11 * time.Second} { // the body of a message has 10 s
+		<-time.After(wait)
+		if _, err := stream.ListServices(); err != nil {
+			t.Fatalf("after %v: %v", wait, err)
 		}
 	}
 }

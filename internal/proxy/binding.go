@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -83,7 +85,13 @@ func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) d
 func (g *gateway) bindStream(procedure, rule string, inner http.Handler) http.Handler {
 	b := &binding{gateway: g, route: &route.Route{Procedure: procedure, ReadOnly: true},
 		metrics: g.metrics.Procedure(procedure[1:]), errors: connect.NewErrorWriter(), stream: true, open: rule}
-	return line(b, inner)
+	return line(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The server's deadlines are for one message; without others, a stream
+		// would end with them. Where there is nothing to set, they stay.
+		controller, end := http.NewResponseController(w), time.Now().Add(streamTimeout)
+		_ = errors.Join(controller.SetReadDeadline(end), controller.SetWriteDeadline(end))
+		inner.ServeHTTP(w, r)
+	}))
 }
 
 // logFault logs what an operator must see: faults on our side or C1's, with

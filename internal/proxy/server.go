@@ -36,6 +36,8 @@ const (
 	headerTimeout, bodyTimeout = 5 * time.Second, 10 * time.Second
 	// idleTimeout closes a connection without calls.
 	idleTimeout = 120 * time.Second
+	// streamTimeout bounds the whole of a stream.
+	streamTimeout = 5 * time.Minute
 	// writeSlack is the time to take an answer, beyond the longest call.
 	writeSlack = 30 * time.Second
 	// maxStreams bounds the concurrent calls on one HTTP/2 connection.
