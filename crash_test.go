@@ -40,9 +40,13 @@ var binary = sync.OnceValues(func() (string, error) {
 
 // A process is a running proxy of which the test knows only what a user does.
 type process struct {
-	cmd  *exec.Cmd
-	url  string
-	vkey string
+	// stderr is what it has printed since it serves; all of it once printed is
+	// closed.
+	stderr  *syncBuffer
+	printed chan struct{}
+	cmd     *exec.Cmd
+	url     string
+	vkey    string
 }
 
 // serveBinary starts "proxy serve" and waits until it says that it serves.
@@ -52,7 +56,7 @@ func serveBinary(t *testing.T, configFile string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(name, "serve", "--config", configFile)}
+	p := &process{cmd: exec.Command(name, "serve", "--config", configFile), stderr: new(syncBuffer), printed: make(chan struct{})}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +76,10 @@ func serveBinary(t *testing.T, configFile string) *process {
 		}
 		if json.Unmarshal(line, &entry) == nil && entry.Msg == "serving" {
 			p.url, p.vkey = "http://"+entry.Address, entry.VKey
-			go io.Copy(io.Discard, lines)
+			go func() {
+				io.Copy(p.stderr, lines)
+				close(p.printed)
+			}()
 			return p
 		}
 	}

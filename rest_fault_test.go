@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -327,5 +330,37 @@ func TestSwitchedProtocol(t *testing.T) {
 		if status, _, body := do(t, client, r); status != want {
 			t.Errorf("%s: got %d %s", r.Method, status, body)
 		}
+	}
+}
+
+// P7: an answer that is longer than it says makes net/http print the rest of it,
+// bytes of C1's, unless it is kept from that.
+func TestNothingOfC1IsPrinted(t *testing.T) {
+	g := &gateway{t: t, dir: filepath.Join(t.TempDir(), "audit"), keys: map[string]string{}}
+	var err error
+	if g.c1, err = sandbox.Start("127.0.0.1:0", sandbox.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	defer g.c1.Close()
+	g.facts = g.c1.Facts()
+	configFile := filepath.Join(filepath.Dir(g.dir), "c1proxy.yaml")
+	if err := os.WriteFile(configFile, []byte(g.configuration(g.c1.URL())), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.c1.Inject(sandbox.Rule{Fault: sandbox.ShortLength()})
+	p := serveBinary(t, configFile)
+	g.url = p.url
+	for range 10 {
+		if status, _, body := do(t, g.httpClient(true), g.own("GET", g.listPath(), "sync-bot", "")); status != 500 {
+			t.Errorf("got %d %s", status, body)
+		}
+	}
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	<-p.printed
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("exit: %v", err)
+	}
+	if text := p.stderr.String(); strings.Contains(text, "Unsolicited") || strings.Contains(text, "displayName") || !strings.Contains(text, "UPSTREAM_UNUSABLE") {
+		t.Errorf("stderr:\n%s", text)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -36,6 +37,9 @@ const (
 )
 
 func main() {
+	// Ours all goes by slog. What net/http's client prints by itself can hold
+	// bytes of C1's: those of an answer that is longer than it says.
+	log.SetOutput(io.Discard)
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
