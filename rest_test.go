@@ -257,6 +257,37 @@ func TestOddPaths(t *testing.T) {
 	checkFinals(t, g, calls)
 }
 
+// D3, on a procedure's path: in absolute form or with a query it is the same call;
+// spelled otherwise it is none. Over HTTP/2 too.
+func TestOddProcedures(t *testing.T) {
+	g := start(t)
+	procedure := "/" + confirmMethod
+	tests := map[string]int{
+		procedure: 404, procedure + "?x=y": 404, "http://evil.example.com" + procedure: 404, // which is C1's: it has no such sync
+		"/" + procedure: -1, "/." + procedure: -1, "/x/.." + procedure: -1, procedure + "/": -1, strings.ToLower(procedure): -1, procedure + ";a=b": -1,
+		procedure + "%3fx=y": -1, procedure + "#": -1, procedure + "%00": -1, "/%63" + procedure[2:]: -1, strings.Replace(procedure, "Service/", "Service%2f", 1): -1,
+		strings.Replace(procedure, "Service/", "Service%252f", 1): -1, "/api/v1" + procedure: -1, "*": -1, procedure[1:]: 0, procedure + "\x00": 0,
+	}
+	calls := 0
+	for target, want := range tests {
+		for name, send := range map[string]func(wireRequest) wireAnswer{"HTTP/1": g.rawHTTP1, "HTTP/2": g.rawHTTP2} {
+			g.c1.Reset()
+			answer := send(wireRequest{"POST", target, [][2]string{{"authorization", "Bearer " + g.keys["sync-bot"]}, {"content-type", "application/json"}}, g.confirmJSON("nowhere")})
+			id := answer.header.Get("X-Request-Id")
+			switch {
+			case want == 404:
+				calls++
+				if records := g.records(id); answer.status != 404 || g.c1.Hits() != 1 || len(records) != 2 || records[0].Procedure != confirmMethod || records[0].Door != "connect" {
+					t.Errorf("%s %q: got %d %s, %+v", name, target, answer.status, answer.body, records)
+				}
+			case id != "" || g.c1.Hits() != 0 || answer.status != map[int]map[string]int{-1: {"HTTP/1": 404, "HTTP/2": 404}, 0: {"HTTP/1": 400, "HTTP/2": 0}}[want][name]:
+				t.Errorf("%s %q: got %d %s", name, target, answer.status, answer.body)
+			}
+		}
+	}
+	checkFinals(t, g, calls)
+}
+
 // checkOddPath looks at the records of a request, and at what C1 saw.
 func checkOddPath(t *testing.T, g *gateway, name string, answer wireAnswer, procedure, up string) {
 	t.Helper()
