@@ -249,7 +249,7 @@ func TestRESTTimeout(t *testing.T) {
 			return strings.Replace(text, "    allow_insecure: true", "    allow_insecure: true\n    timeout: 0.3s", 1)
 		}
 	})
-	warm(g)
+	until(t, "a call has been in time", func() bool { return g.list() == nil })
 	never := make(chan struct{})
 	t.Cleanup(func() { close(never) })
 	for _, f := range []sandbox.Fault{sandbox.Held(never), sandbox.StalledBody(never), sandbox.Drip(50 * time.Millisecond)} {
@@ -320,7 +320,7 @@ func TestSwitchedProtocol(t *testing.T) {
 		return false
 	}, func(s *setup) {
 		s.yaml = func(text string) string {
-			return strings.Replace(text, "    allow_insecure: true", "    allow_insecure: true\n    timeout: 0.3s", 1)
+			return strings.Replace(text, "    allow_insecure: true", "    allow_insecure: true\n    timeout: 2s", 1)
 		}
 	})
 	t.Cleanup(func() { close(done) })
