@@ -59,7 +59,9 @@ func TestRefusals(t *testing.T) {
 		{200, `{"access_token":"can ary","token_type":"Bearer"}`, off, "", "no usable token"},
 		{200, `{"access_token":"canäry","token_type":"Bearer"}`, off, "", "no usable token"},
 		{200, `{"access_token":"` + strings.Repeat("x", 17<<10) + `","token_type":"Bearer"}`, off, "", "no usable token"},
-		{200, `{"access_token":"x","token_type":"DPoP"}`, off, "", "DPoP"},
+		{200, `{"access_token":"x","token_type":"DPoP"}`, no, "", "set dpop: true"},
+		{400, `{"error":"invalid_dpop_proof"}`, no, "invalid_dpop_proof", "set dpop: true"},
+		{400, `{"error":"use_dpop_nonce"}`, no, "use_dpop_nonce", "set dpop: true"},
 		{200, `{"access_token":"x","token_type":"mac"}`, off, "", "another type"},
 		{200, `{"access_token":"x","token_type":"canary"}`, off, "", "another type"},
 	} {
@@ -266,7 +268,7 @@ func TestLog(t *testing.T) {
 		e := &endpoint{answer: gives(60)}
 		cfg := config(e)
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-		cfg.Observe = func(outcome string, took time.Duration) { outcomes[outcome]++ }
+		cfg.Observe = func(_, outcome string, _ time.Duration) { outcomes[outcome]++ }
 		s := newSource(t, cfg)
 		want(t, s, "token-1")
 		run := func(seconds int) {
@@ -288,11 +290,14 @@ func TestLog(t *testing.T) {
 		run(20)
 
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		want := []string{"could not be reached", "have its client id", "got access token"}
+		want := []string{"got access token", "could not be reached", "have its client id", "got access token"}
 		var got []string
 		for _, line := range lines {
 			i := slices.IndexFunc(want, func(w string) bool { return strings.Contains(line, w) })
 			got = append(got, want[max(i, 0)])
+			if strings.Contains(line, "got access token") && !strings.Contains(line, "credential=clever-fox-42195@acme.conductor.one/spc") {
+				t.Errorf("line %q does not say whose token it is", line)
+			}
 			if !strings.Contains(line, "tenant=acme") || strings.Contains(line, "canary") {
 				t.Errorf("line %q: want the tenant, and nothing of the answer", line)
 			}
@@ -300,7 +305,7 @@ func TestLog(t *testing.T) {
 		if diff := cmp.Diff(want, slices.Compact(got)); diff != "" {
 			t.Errorf("log (-want +got):\n%s\n%s", diff, log.String())
 		}
-		if len(lines) > 5 {
+		if len(lines) > 6 {
 			t.Errorf("%d lines, want one a minute at most:\n%s", len(lines), log.String())
 		}
 		if !strings.Contains(log.String(), `clock="clock skew 90 s"`) || !strings.Contains(log.String(), "cause=\"transport error of type") {

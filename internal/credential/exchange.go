@@ -36,24 +36,100 @@ const (
 	assertionBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" // RFC 7523, section 2.2
 )
 
-// exchange gets one token: with at most one POST, or from the static token's
-// source. It takes as long as ctx allows.
+// exchange gets one token: with one POST as a rule, or from the static token's
+// source. It takes as long as ctx allows. What is wrong with one identity makes
+// it try the other; what is wrong with the endpoint does not.
 func (s *Source) exchange(ctx context.Context) (*issued, *failure) {
 	if s.cfg.AccessToken != nil {
-		return s.static()
+		return s.observed(ctx, s.main, s.static)
 	}
-	asked := time.Now()
-	form, f := s.form(asked)
-	if f != nil {
+	var failed *failure
+	var useless *identity
+	for _, id := range s.order() {
+		token, f := s.obtain(ctx, id)
+		switch {
+		case f == nil && useless != nil:
+			s.complain(useless, "one of two credentials is of no use: the other one serves", failed)
+			return token, nil
+		case f == nil || !f.own || ctx.Err() != nil:
+			return token, f
+		}
+		failed, useless = f, id
+	}
+	return nil, failed
+}
+
+// obtain gets a token for one identity: with its secret as it is now, or, if
+// that is of no use, with the one that it last had a token for. A file that is
+// half written, or holds something else, stops nobody.
+func (s *Source) obtain(ctx context.Context, id *identity) (*issued, *failure) {
+	value, failed := id.read()
+	token, failed := s.observed(ctx, id, func() (*issued, *failure) {
+		if failed != nil {
+			return nil, failed
+		}
+		return s.ask(ctx, id, value)
+	})
+	if failed == nil {
+		id.last.Store(&value)
+		s.content(id)
+		return token, nil
+	}
+	before, ok := id.before(value)
+	if !failed.own || !ok {
+		return nil, failed
+	}
+	token, f := s.observed(ctx, id, func() (*issued, *failure) { return s.ask(ctx, id, before) })
+	switch {
+	case f == nil:
+		s.complain(id, "the secret as it is now is of no use: the one before it serves", failed)
+		return token, nil
+	case !f.own:
 		return nil, f
 	}
-	rec := &recorder{base: s.transport}
-	ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: rec, CheckRedirect: noRedirect})
-	token, err := form.Token(ctx)
-	if err != nil {
-		return nil, rec.failure(ctx, err)
+	return nil, failed
+}
+
+// observed tells the metrics what became of an exchange, unless nobody waited
+// for its end.
+func (s *Source) observed(ctx context.Context, id *identity, exchange func() (*issued, *failure)) (*issued, *failure) {
+	begun := time.Now()
+	token, f := exchange()
+	if s.cfg.Observe != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		s.cfg.Observe(id.name, f.outcome(), time.Since(begun))
 	}
-	return s.issue(token, asked)
+	return token, f
+}
+
+// ask asks the token endpoint, once. If it wants to see a nonce in the proof,
+// it is asked once more, with all of the request made anew: an assertion is
+// good for one.
+func (s *Source) ask(ctx context.Context, id *identity, secret string) (*issued, *failure) {
+	for again := true; ; again = false {
+		asked := time.Now()
+		form, f := s.form(id, secret, asked)
+		if f != nil {
+			return nil, f
+		}
+		rec := &recorder{base: s.transport}
+		if id.dpop {
+			rec.prover = s.prover
+		}
+		token, err := form.Token(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: rec, CheckRedirect: noRedirect}))
+		if rec.status != 0 {
+			s.skew.Store(int64(rec.skew))
+		}
+		if err == nil {
+			return s.issue(id, secret, token, asked)
+		}
+		f = rec.failure(ctx, err)
+		switch {
+		case !id.dpop && (f.code == useNonce || f.code == badProof):
+			return nil, f.unbound()
+		case f.code != useNonce || !rec.nonce || !again:
+			return nil, f
+		}
+	}
 }
 
 // static reads the static token. A token that C1 has just refused is told to
@@ -66,7 +142,7 @@ func (s *Source) static() (*issued, *failure) {
 	if !bearer(value) {
 		return nil, &failure{what: "the access token is not one: it has other characters", slow: true}
 	}
-	t := &issued{header: &[]string{"Bearer " + value}, origin: s.cfg.URL}
+	t := &issued{header: &[]string{"Bearer " + value}, origin: s.cfg.URL, source: s, from: s.main}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.refused; old != nil {
@@ -78,53 +154,53 @@ func (s *Source) static() (*issued, *failure) {
 	return t, nil
 }
 
-// form reads the secrets anew and says how the exchange is made.
-func (s *Source) form(now time.Time) (*clientcredentials.Config, *failure) {
+// form says how an exchange is made with a secret, or a subject token.
+func (s *Source) form(id *identity, secret string, now time.Time) (*clientcredentials.Config, *failure) {
 	form := &clientcredentials.Config{
-		ClientID:  s.cfg.ClientID,
+		ClientID:  id.name,
 		TokenURL:  s.cfg.URL.JoinPath(tokenPath).String(),
 		AuthStyle: oauth2.AuthStyleInParams,
 	}
-	if s.cfg.SubjectToken != nil {
-		subject, err := read(s.cfg.SubjectToken)
-		if err != nil {
-			return nil, &failure{what: "the subject token cannot be read", cause: err, slow: true}
-		}
+	if id.subject != nil {
 		form.EndpointParams = url.Values{
 			"grant_type":         {grantExchange}, // clientcredentials lets this one be replaced
-			"subject_token":      {subject},
+			"subject_token":      {secret},
 			"subject_token_type": {typeJWT},
 		}
 		return form, nil
 	}
-	secret, err := read(s.cfg.ClientSecret)
-	if err != nil {
-		return nil, &failure{what: "the client secret cannot be read", cause: err, slow: true}
-	}
 	key, err := parseSecret(secret)
 	if err != nil {
-		return nil, &failure{what: "the client secret cannot be used", cause: err, slow: true}
+		return nil, &failure{what: "the client secret cannot be used", cause: err, slow: true, own: true}
 	}
 	if key == nil {
 		form.ClientSecret = secret
 		return form, nil
 	}
-	assertion, err := sign(key, s.cfg.ClientID, s.cfg.URL.Hostname(), now)
+	assertion, err := sign(key, id.name, s.cfg.URL.Hostname(), now)
 	if err != nil {
-		return nil, &failure{what: "the client secret cannot be used", cause: err, slow: true}
+		return nil, &failure{what: "the client secret cannot be used", cause: err, slow: true, own: true}
 	}
 	form.EndpointParams = url.Values{"client_assertion_type": {assertionBearer}, "client_assertion": {assertion}}
 	return form, nil
 }
 
 // issue checks what the endpoint gave. The token's life counts from when it
-// was asked for, so that a slow answer shortens it.
-func (s *Source) issue(token *oauth2.Token, asked time.Time) (*issued, *failure) {
-	switch {
-	case strings.EqualFold(token.TokenType, "DPoP"):
-		return nil, &failure{what: "the credential requires DPoP (RFC 9449), which c1proxy does not speak: " +
-			"let the credential do without", slow: true}
-	case !strings.EqualFold(token.Type(), "Bearer"):
+// was asked for, so that a slow answer shortens it. A token that is not bound
+// although a proof was given is refused (RFC 9449, section 5): whoever copied
+// it could use it.
+func (s *Source) issue(id *identity, secret string, token *oauth2.Token, asked time.Time) (*issued, *failure) {
+	scheme := "Bearer"
+	if id.dpop {
+		scheme = "DPoP"
+	}
+	switch kind := token.Type(); {
+	case !id.dpop && strings.EqualFold(token.TokenType, "DPoP"):
+		return nil, (&failure{}).unbound()
+	case id.dpop && strings.EqualFold(kind, "Bearer"):
+		return nil, &failure{what: "C1 does not bind the credential's tokens to a key (DPoP, RFC 9449): " +
+			"require it of the credential in C1, or remove dpop: true", slow: true, own: true}
+	case !strings.EqualFold(kind, scheme):
 		return nil, &failure{what: "the token endpoint gives tokens of another type than Bearer", slow: true}
 	case !bearer(token.AccessToken):
 		return nil, &failure{what: "the token endpoint's answer has no usable token", slow: true}
@@ -134,13 +210,21 @@ func (s *Source) issue(token *oauth2.Token, asked time.Time) (*issued, *failure)
 		return nil, &failure{what: "the token endpoint gives tokens that have expired already", slow: true}
 	}
 	expiry := asked.Add(life)
-	return &issued{
-		header: &[]string{"Bearer " + token.AccessToken},
+	t := &issued{
+		header: &[]string{scheme + " " + token.AccessToken},
 		origin: s.cfg.URL,
+		source: s,
+		from:   id,
+		key:    keyID(secret),
 		expiry: expiry,
 		until:  expiry.Add(-min(10*time.Second, life/10)),
 		life:   life,
-	}, nil
+	}
+	if id.dpop {
+		ath := hash(token.AccessToken)
+		t.ath = &ath
+	}
+	return t, nil
 }
 
 // lifetime reads expires_in as oauth2 leaves it: a number, a number in a
@@ -204,8 +288,11 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 // oauth2 does not tell: the status and fields even of an unreadable answer.
 type recorder struct {
 	base   http.RoundTripper
-	status int // 0: there was no answer
+	prover *prover // nil: the credential needs no proof
+	status int     // 0: there was no answer
 	header http.Header
+	skew   time.Duration
+	nonce  bool // there was one for the next proof
 }
 
 // RoundTrip implements http.RoundTripper. Each exchange has a connection of
@@ -216,11 +303,17 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.GetBody = nil
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "c1proxy")
+	if r.prover != nil {
+		if err := r.prover.prove(req, "", &r.prover.token); err != nil {
+			return nil, err
+		}
+	}
 	resp, err := r.base.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
-	r.status, r.header = resp.StatusCode, resp.Header
+	r.status, r.header, r.skew = resp.StatusCode, resp.Header, skew(resp.Header, time.Now())
+	r.nonce = r.prover != nil && remember(resp.Header, &r.prover.token)
 	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)
 	return resp, nil
 }

@@ -39,6 +39,9 @@ type failure struct {
 	// rejected is true if C1 refused the credential, false if no answer on it
 	// could be had.
 	rejected bool
+	// own is true if the failure is that of the credential alone: another one
+	// may do. What is rejected always is.
+	own bool
 	// slow is true if only an operator can help, or C1's: asking again soon
 	// is of no use.
 	slow bool
@@ -65,11 +68,12 @@ type failure struct {
 // not just a request (RFC 6749, section 5.2; RFC 8693, section 2.2.2).
 var refusals = []string{
 	"invalid_client", "unauthorized_client", "invalid_grant", "access_denied",
-	"invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target",
+	"invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target", badProof,
 }
 
-// troubles are the OAuth errors by which an endpoint says that it cannot serve.
-var troubles = []string{"temporarily_unavailable", "server_error", "slow_down"}
+// troubles are the OAuth errors by which an endpoint says that it cannot serve,
+// or not yet.
+var troubles = []string{"temporarily_unavailable", "server_error", "slow_down", useNonce}
 
 // failure reads what became of an exchange. Of err it takes the OAuth error,
 // if it is one from the lists above: an endpoint can write anything there.
@@ -91,9 +95,9 @@ func (r *recorder) failure(ctx context.Context, err error) *failure {
 		f.what = fmt.Sprintf("the token endpoint answered %d", r.status)
 	case slices.Contains(refusals, f.code), r.status == http.StatusBadRequest,
 		r.status == http.StatusUnauthorized, r.status == http.StatusForbidden:
-		f.rejected, f.slow = true, true
+		f.rejected, f.own, f.slow = true, true, true
 		f.what = "C1 refuses c1proxy's own credential: have its client id and its secret or federation checked"
-		f.skew = skew(r.header, time.Now())
+		f.skew = worthy(r.skew)
 	case r.status/100 == 3:
 		f.slow = true
 		f.what = fmt.Sprintf("the token endpoint answered %d, a redirect, which is never followed: check the tenant's URL", r.status)
@@ -158,17 +162,30 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// skew returns how far the clock of the answer's Date is ahead of ours, or 0
-// if that is too little to matter.
+// skew returns how far the clock of the answer's Date is ahead of ours, in
+// whole seconds; 0 if there is none to read.
 func skew(h http.Header, now time.Time) time.Duration {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return 0
 	}
-	if d := date.Sub(now).Round(time.Second); d.Abs() > maxSkew {
-		return d
+	return date.Sub(now).Round(time.Second)
+}
+
+// worthy returns a skew that may matter, and 0 for any other.
+func worthy(skew time.Duration) time.Duration {
+	if skew.Abs() > maxSkew {
+		return skew
 	}
 	return 0
+}
+
+// unbound is the failure of a credential that C1 wants a proof of, and which is
+// not set to give any.
+func (f *failure) unbound() *failure {
+	f.rejected, f.own, f.slow = true, true, true
+	f.what = "C1 requires DPoP (RFC 9449) of the credential: set dpop: true beside it"
+	return f
 }
 
 // backoff is how long callers are answered from memory after the nth failure

@@ -85,19 +85,22 @@ func (s *Source) fly(f *flight, begin time.Duration) {
 			}
 			continue
 		}
-		s.settle(f, time.Since(started))
+		s.settle(f)
 		return
 	}
 }
 
 // settle makes a flight's outcome the Source's and lets its waiters go.
-func (s *Source) settle(f *flight, took time.Duration) {
+func (s *Source) settle(f *flight) {
 	s.mu.Lock()
 	s.flight = nil
 	failures := s.failures
 	if f.failure == nil {
 		s.failure, s.failures = nil, 0
 		s.current.Store(f.token)
+		if s.next != nil && f.token.from != s.next {
+			s.next.doubted = false // it had its turn: the next token may be its own again
+		}
 		s.arm(refreshIn(f.token))
 	} else {
 		s.failure, s.failures = f.failure, s.failures+1
@@ -108,7 +111,7 @@ func (s *Source) settle(f *flight, took time.Duration) {
 	}
 	s.mu.Unlock()
 	close(f.done)
-	s.report(f, failures, took)
+	s.report(f, failures)
 }
 
 // refreshIn is when to replace a token ahead of its time: at about 80% of its
@@ -142,23 +145,25 @@ func (s *Source) refresh() {
 	}
 }
 
-// report tells the log and the metrics of a flight. A failure that goes on is
-// logged once a minute, or when it changes. Failures is how many came before.
-func (s *Source) report(f *flight, failures int, took time.Duration) {
+// report tells the log of a flight. A failure that goes on is logged once a
+// minute, or when it changes; a token if it ends a failure, or is the first of
+// its credential. Failures is how many came before.
+func (s *Source) report(f *flight, failures int) {
 	if f.failure != nil && f.failure.closed {
 		return
-	}
-	if s.cfg.Observe != nil {
-		s.cfg.Observe(f.outcome(), took)
 	}
 	tenant := slog.String("tenant", s.cfg.Tenant)
 	if f.failure == nil {
 		s.logged.Store(nil)
 		level := slog.LevelDebug
-		if failures > 0 {
+		if last := s.served.Swap(f.token.from); failures > 0 || last != f.token.from {
 			level = slog.LevelInfo
 		}
-		s.log.LogAttrs(s.ctx, level, "got access token", tenant, slog.Time("expiry", f.token.expiry))
+		attrs := []slog.Attr{tenant, slog.String("credential", f.token.from.name), slog.Time("expiry", f.token.expiry)}
+		if f.token.key != "" {
+			attrs = append(attrs, slog.String("key_id", f.token.key))
+		}
+		s.log.LogAttrs(s.ctx, level, "got access token", attrs...)
 		return
 	}
 	now := time.Now()
@@ -176,12 +181,13 @@ type logged struct {
 	at   time.Time
 }
 
-// outcome names what became of a flight: one of three, for a metric's label.
-func (f *flight) outcome() string {
+// outcome names what became of an exchange: one of three, for a metric's
+// label. The nil failure is none.
+func (f *failure) outcome() string {
 	switch {
-	case f.failure == nil:
+	case f == nil:
 		return "ok"
-	case f.failure.rejected:
+	case f.own:
 		return "rejected"
 	}
 	return "unavailable"

@@ -25,19 +25,19 @@ const (
 // secret is an opaque one, which is sent as it is.
 //
 // A secret with a key reads secret-token:conductorone.com:v1:<base64url(JWK)>.
-// A JWK that is not an Ed25519 private key is an error, so that no private key
-// is ever sent. The error does not quote the secret.
+// A JWK that is not an Ed25519 private key, or not all of one, is an error, so
+// that no private key is ever sent. The error does not quote the secret.
 func parseSecret(secret string) (*jose.JSONWebKey, error) {
 	parts := strings.SplitN(secret, ":", 4)
 	if len(parts) != 4 || parts[0] != "secret-token" || parts[2] != "v1" {
 		return nil, nil
 	}
 	data, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[3], "="))
-	if err != nil {
-		return nil, nil
-	}
 	var jwk struct{ Kty string }
-	if json.Unmarshal(data, &jwk) != nil || jwk.Kty == "" {
+	if err != nil || json.Unmarshal(data, &jwk) != nil || jwk.Kty == "" {
+		if cutKey(parts[3]) {
+			return nil, errors.New("read client secret: its JWK is not whole")
+		}
 		return nil, nil
 	}
 	key := new(jose.JSONWebKey)
@@ -47,6 +47,14 @@ func parseSecret(secret string) (*jose.JSONWebKey, error) {
 		}
 	}
 	return nil, errors.New("read client secret: its JWK is not an Ed25519 private key")
+}
+
+// cutKey reports whether the fourth part of a secret, which is no whole JWK, is
+// the beginning of one: a file that is being written. It has the key in it, or
+// a part of it.
+func cutKey(part string) bool {
+	data, _ := base64.RawURLEncoding.DecodeString(part[:len(part)/4*4])
+	return strings.HasPrefix(strings.TrimSpace(string(data)), "{")
 }
 
 // sign returns a client assertion (RFC 7523, section 3) for one exchange: an

@@ -46,14 +46,33 @@ type Config struct {
 	SubjectToken func() (string, error)
 	// AccessToken returns a static token, which never expires for us.
 	AccessToken func() (string, error)
+	// DPoP binds the tokens to a key of the Source's (RFC 9449), as a
+	// credential of C1's may require. Tokens that are not bound are then
+	// refused. It is of no use with AccessToken.
+	DPoP bool
+	// Next is the credential that is to take this one's place, or nil. It is
+	// tried first at each exchange. As long as it is refused, or its secret
+	// cannot be had, the other one serves.
+	Next *Next
 	// Transport makes the requests. Nil means one like http.DefaultTransport.
 	Transport http.RoundTripper
 	// Logger gets a line for each failure that is new. Nil means none.
 	Logger *slog.Logger
-	// Observe is called after each exchange with its outcome, "ok",
-	// "unavailable" or "rejected", and how long it took. Nil is legal. It may
-	// be called concurrently and must not block.
-	Observe func(outcome string, took time.Duration)
+	// Observe is called after each exchange with the credential's client id
+	// ("access_token" for a static one), its outcome, "ok", "unavailable" or
+	// "rejected", and how long it took. A credential whose secret cannot be used
+	// counts as rejected. Nil is legal. It may be called concurrently and must
+	// not block.
+	Observe func(credential, outcome string, took time.Duration)
+}
+
+// A Next is a second credential, for the time in which two overlap. Its fields
+// are as in Config; exactly one of ClientSecret and SubjectToken is set.
+type Next struct {
+	ClientID     string
+	ClientSecret func() (string, error)
+	SubjectToken func() (string, error)
+	DPoP         bool
 }
 
 // A Source gets and keeps the tokens of one tenant. It is safe for concurrent
@@ -62,6 +81,9 @@ type Source struct {
 	cfg       Config
 	transport http.RoundTripper
 	log       *slog.Logger
+	main      *identity
+	next      *identity // nil if there is none
+	prover    *prover
 	ctx       context.Context // ends when the Source is closed
 	cancel    context.CancelFunc
 	flights   sync.WaitGroup
@@ -70,6 +92,8 @@ type Source struct {
 	// It is stored under mu and loaded without.
 	current atomic.Pointer[issued]
 	logged  atomic.Pointer[logged]
+	served  atomic.Pointer[identity] // whose token the last one was
+	skew    atomic.Int64             // how far C1's clock is ahead of ours, at the last look
 
 	mu       sync.Mutex
 	flight   *flight     // what is under way, or nil
@@ -92,6 +116,17 @@ func New(cfg Config) (*Source, error) {
 	base := *cfg.URL // a copy, which nobody else can change
 	cfg.URL = &base
 	s := &Source{cfg: cfg, transport: cfg.Transport, log: cfg.Logger}
+	s.main = &identity{name: cfg.ClientID, secret: cfg.ClientSecret, subject: cfg.SubjectToken, dpop: cfg.DPoP}
+	if cfg.AccessToken != nil {
+		s.main.name = staticName
+	}
+	if n := cfg.Next; n != nil {
+		s.next = &identity{name: n.ClientID, secret: n.ClientSecret, subject: n.SubjectToken, dpop: n.DPoP}
+	}
+	var err error
+	if s.prover, err = newProver(); err != nil {
+		return nil, err
+	}
 	if s.transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxResponseHeaderBytes = maxAnswer
@@ -118,9 +153,21 @@ func check(cfg *Config) error {
 		return errors.New("want exactly one of a client secret, a subject token and an access token")
 	}
 	if cfg.AccessToken != nil {
+		if cfg.DPoP || cfg.Next != nil {
+			return errors.New("an access token stands alone: it is bound to no key of ours, and nothing comes after it")
+		}
 		return nil
 	}
-	return checkClient(cfg.ClientID, cfg.URL)
+	if err := checkClient(cfg.ClientID, cfg.URL); err != nil || cfg.Next == nil {
+		return err
+	}
+	switch {
+	case (cfg.Next.ClientSecret == nil) == (cfg.Next.SubjectToken == nil):
+		return errors.New("want exactly one of a client secret and a subject token of the next credential")
+	case cfg.Next.ClientID == cfg.ClientID:
+		return errors.New("the next credential has the same client id: C1 gives each one of its own")
+	}
+	return checkClient(cfg.Next.ClientID, cfg.URL)
 }
 
 // Token returns a valid token. While there is one, that is an atomic load: no
@@ -191,6 +238,9 @@ func (s *Source) join() (*flight, error) {
 //
 // A static token is read again. If it has not changed, Token reports that it
 // is refused, for some seconds, before it is tried once more.
+//
+// A token of the next credential, of which C1 has not accepted any yet, makes
+// the other one serve until the token after.
 func (s *Source) Invalidate(t Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,6 +250,9 @@ func (s *Source) Invalidate(t Token) {
 	s.current.Store(nil)
 	if s.cfg.AccessToken != nil {
 		s.refused = t.issued
+	}
+	if from := t.issued.from; from == s.next && !from.accepted.Load() {
+		from.doubted = true
 	}
 }
 
@@ -212,6 +265,12 @@ type State struct {
 	Valid bool
 	// Expiry is when it expires; zero if there is none, or it is static.
 	Expiry time.Time
+	// Credential names the credential that it was got with, as
+	// Token.Credential does; empty if there is no token.
+	Credential string
+	// Skew is how far C1's clock is ahead of ours, as the Date of the token
+	// endpoint's last answer has it; 0 if there was none.
+	Skew time.Duration
 	// Failures is how many exchanges have failed in a row.
 	Failures int
 	// Err is the last exchange's failure, a *fault.Fault; nil if it succeeded
@@ -223,9 +282,9 @@ type State struct {
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{Failures: s.failures}
+	state := State{Failures: s.failures, Skew: time.Duration(s.skew.Load())}
 	if t := s.current.Load(); t.usable() {
-		state.Valid, state.Expiry = true, t.expiry
+		state.Valid, state.Expiry, state.Credential = true, t.expiry, t.from.name
 	}
 	if s.failure != nil {
 		state.Err = s.failure.fault(s.cfg.Tenant, time.Until(s.held))

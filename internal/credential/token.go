@@ -27,6 +27,11 @@ type Token struct{ issued *issued }
 type issued struct {
 	header *[]string // the Authorization field, of length and capacity 1
 	origin *url.URL  // the tenant's base URL
+	source *Source
+	from   *identity // whose token it is
+	key    string    // the kid of the key that it was got with, or ""
+	// ath is the token's hash, for proofs; nil if the token is not bound.
+	ath    *string
 	expiry time.Time
 	// until is when the token is last handed out: some time before expiry, for
 	// the way to C1. It is zero for a token that does not expire.
@@ -40,7 +45,11 @@ func (i *issued) usable() bool {
 	return i != nil && (i.until.IsZero() || time.Until(i.until) > 0)
 }
 
-// Authorize sets the Authorization field of a request to the token's tenant.
+// Authorize sets the Authorization field of a request to the token's tenant,
+// and, if the token is bound to a key, a new DPoP proof for this very request:
+// of its method, and its URL as it goes out, so that both must be final. A
+// request that is sent again is authorized again.
+//
 // It returns an error, and sets nothing, if the request goes anywhere else.
 func (t Token) Authorize(r *http.Request) error {
 	if t.issued == nil {
@@ -51,6 +60,12 @@ func (t Token) Authorize(r *http.Request) error {
 	}
 	if r.Header == nil {
 		r.Header = make(http.Header)
+	}
+	if t.issued.ath != nil {
+		prover := t.issued.source.prover
+		if err := prover.prove(r, *t.issued.ath, &prover.api); err != nil {
+			return fmt.Errorf("authorize request: %w", err)
+		}
 	}
 	r.Header["Authorization"] = *t.issued.header
 	return nil
@@ -74,8 +89,23 @@ func (t Token) Host() string {
 	return t.issued.origin.Host
 }
 
-// Type returns "Bearer" (RFC 6750).
-func (t Token) Type() string { return "Bearer" }
+// Type returns "Bearer" (RFC 6750), or "DPoP" (RFC 9449) for a token that is
+// bound to a key.
+func (t Token) Type() string {
+	if t.issued == nil || t.issued.ath == nil {
+		return "Bearer"
+	}
+	return "DPoP"
+}
+
+// Credential names the credential that the token was got with: its client id,
+// or "access_token" for a static one, or "" for the zero Token.
+func (t Token) Credential() string {
+	if t.issued == nil {
+		return ""
+	}
+	return t.issued.from.name
+}
 
 // Expiry returns when C1 stops taking the token: zero if that is not known,
 // as for a static token, and for the zero Token.

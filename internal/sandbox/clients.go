@@ -24,6 +24,7 @@ type client struct {
 	key       ed25519.PublicKey // verifies its assertions; nil if it makes none
 	secret    string            // what it may send in the body; empty if none
 	federated bool              // it exchanges subject tokens
+	bound     bool              // it must prove possession of a key (DPoP)
 }
 
 // A registry holds the clients. It never changes.
@@ -32,9 +33,9 @@ type registry struct {
 	now     func() time.Time
 	clients map[string]client // by id
 
-	key, plain, federated client            // of clients, by kind
-	issuer                *ecdsa.PrivateKey // of subject tokens
-	replays               *replays
+	key, plain, federated, bound client            // of clients, by kind
+	issuer                       *ecdsa.PrivateKey // of subject tokens
+	replays                      *replays
 }
 
 // newRegistry makes a client of each kind, with the given credential for the
@@ -59,11 +60,28 @@ func newRegistry(config Config, now func() time.Time) (*registry, error) {
 	r.key.key, _ = private.Public().(ed25519.PublicKey)
 	r.plain = client{id: clientID("patient-otter-10417", config.Host), secret: rand.Text()}
 	r.federated = client{id: clientID("remote-heron-77310", config.Host), federated: true}
+	if r.bound, err = newBound(config.Host); err != nil {
+		return nil, err
+	}
 	if r.issuer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, fmt.Errorf("make issuer's key: %w", err)
 	}
-	r.clients = map[string]client{r.key.id: r.key, r.plain.id: r.plain, r.federated.id: r.federated}
+	r.clients = map[string]client{r.key.id: r.key, r.plain.id: r.plain, r.federated.id: r.federated, r.bound.id: r.bound}
 	return r, nil
+}
+
+// newBound makes the client whose tokens are bound to a key of its user's.
+func newBound(host string) (client, error) {
+	secret, err := newSecret()
+	if err != nil {
+		return client{}, err
+	}
+	private, err := readSecret(secret)
+	if err != nil {
+		return client{}, err
+	}
+	public, _ := private.Public().(ed25519.PublicKey)
+	return client{id: clientID("wary-badger-58213", host), secret: secret, key: public, bound: true}, nil
 }
 
 // clientID is <random-id>@<host>/<use-case>. The host has no port, also where

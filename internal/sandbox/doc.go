@@ -43,6 +43,7 @@
 // that is merely sloppy (an undeclared query key, a field given in both path
 // and body, an encoded literal) is refused here. A body may hold fields, values
 // of enums and types of Any that are not known: C1 lets them pass. Without an
-// update mask an update sets what it has. DPoP is not emulated. All
-// state is in memory and gone with the process.
+// update mask an update sets what it has. A client that need not prove possession
+// of a key, and does, gets a token that is bound all the same. All state is in
+// memory and gone with the process.
 package sandbox

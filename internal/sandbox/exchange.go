@@ -97,13 +97,18 @@ func bodyRefusal(err error) error {
 // asked before what is called, so that a stranger learns nothing of the paths.
 func (x *exchange) carryOut() answer {
 	if x.path == TokenPath {
-		return x.sandbox.exchangeToken(x.r, x.body)
+		return x.sandbox.nonces.stamp(x.sandbox.exchangeToken(x.r, x.path, x.body), atTokens)
 	}
-	if err := x.sandbox.tokens.authorize(x.r.Header); err != nil {
+	if challenge, err := x.sandbox.authorize(x.r, x.path); err != nil {
 		a := refuse(err)
-		a.header.Set("WWW-Authenticate", `Bearer realm="c1"`)
-		return a
+		a.header.Set("WWW-Authenticate", challenge)
+		return x.sandbox.nonces.stamp(a, atAPI)
 	}
+	return x.sandbox.nonces.stamp(x.call(), atAPI)
+}
+
+// call carries out a call whose caller is known.
+func (x *exchange) call() answer {
 	if x.found.route == nil {
 		return x.found.refuse(x.r.Method, x.path)
 	}

@@ -20,6 +20,10 @@ type Facts struct {
 	// its secret goes into the body.
 	PlainClientID     string `json:"plain_client_id"`
 	PlainClientSecret string `json:"plain_client_secret"`
+	// DPoPClientID and DPoPClientSecret belong to a client that signs
+	// assertions and must prove possession of a key (RFC 9449).
+	DPoPClientID     string `json:"dpop_client_id"`
+	DPoPClientSecret string `json:"dpop_client_secret"`
 	// FederationClientID exchanges what Sandbox.SubjectToken mints.
 	FederationClientID string `json:"federation_client_id"`
 	// StaticToken is an access token that does not expire.
@@ -38,6 +42,7 @@ func (s *Sandbox) Facts() Facts {
 		Host:     s.config.Host,
 		ClientID: s.clients.key.id, ClientSecret: s.clients.key.secret,
 		PlainClientID: s.clients.plain.id, PlainClientSecret: s.clients.plain.secret,
+		DPoPClientID: s.clients.bound.id, DPoPClientSecret: s.clients.bound.secret,
 		FederationClientID: s.clients.federated.id, StaticToken: s.tokens.static,
 		AppID: AppID, ConnectorID: ConnectorID, SyncLifecycleID: SyncLifecycleID,
 		Seed: s.config.Seed,
@@ -70,6 +75,7 @@ func (f Facts) String() string {
 		fmt.Fprintf(&b, "export %s='%s'\n", name, value)
 	}
 	fmt.Fprintf(&b, "\nwithout a key:  %s  %s\n", f.PlainClientID, f.PlainClientSecret)
+	fmt.Fprintf(&b, "with DPoP:      %s  %s\n", f.DPoPClientID, f.DPoPClientSecret)
 	fmt.Fprintf(&b, "static token:   %s\n\n", f.StaticToken)
 	fmt.Fprintf(&b, "A sync that is ERRORED_NO_DATA, to be confirmed once:\n")
 	fmt.Fprintf(&b, "app_id            %s\nconnector_id      %s\nsync_lifecycle_id %s\n\n", f.AppID, f.ConnectorID, f.SyncLifecycleID)

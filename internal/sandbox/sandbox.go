@@ -72,6 +72,7 @@ type Sandbox struct {
 	methods map[string]method // by procedure; the methods with state
 	clients *registry
 	tokens  *tokens
+	nonces  nonces
 	world   *world
 	record  *record
 	faults  *script

@@ -50,10 +50,14 @@ func uncached(a answer) answer {
 }
 
 // exchangeToken serves the token endpoint. It acts when it issues a token.
-func (s *Sandbox) exchangeToken(r *http.Request, body []byte) answer {
+func (s *Sandbox) exchangeToken(r *http.Request, path string, body []byte) answer {
 	form, failed := readForm(r, body)
 	if failed == nil {
 		failed = s.clients.authenticate(form)
+	}
+	var key string
+	if failed == nil {
+		key, failed = s.bind(r, path, form.Get("client_id"))
 	}
 	if failed != nil {
 		a := failed.answer()
@@ -62,9 +66,13 @@ func (s *Sandbox) exchangeToken(r *http.Request, body []byte) answer {
 		}
 		return a
 	}
+	kind := "Bearer"
+	if key != "" {
+		kind = "DPoP"
+	}
 	response := map[string]any{
-		"access_token": s.tokens.issue(),
-		"token_type":   "Bearer",
+		"access_token": s.tokens.issue(key),
+		"token_type":   kind,
 		"expires_in":   int(s.config.TokenLifetime / time.Second),
 	}
 	if form.Get("grant_type") == grantTokenExchange {
@@ -157,31 +165,38 @@ type tokens struct {
 	static   string
 
 	mu   sync.Mutex
-	good map[string]time.Time // until when; the zero time is for ever
-	next int                  // the size at which the expired are dropped
+	good map[string]grant
+	next int // the size at which the expired are dropped
+}
+
+// A grant is what is known of a token.
+type grant struct {
+	end time.Time // until when it is good; the zero time is for ever
+	key string    // the thumbprint of the key that it is bound to, or ""
 }
 
 func newTokens(lifetime time.Duration, now func() time.Time) *tokens {
 	t := &tokens{lifetime: lifetime, now: now, static: "static-" + rand.Text(), next: 1024}
-	t.good = map[string]time.Time{t.static: {}}
+	t.good = map[string]grant{t.static: {}}
 	return t
 }
 
-// issue returns a new token that nobody can guess, good for the lifetime.
-func (t *tokens) issue() string {
+// issue returns a new token that nobody can guess, good for the lifetime, and
+// bound to the key with a thumbprint if there is one.
+func (t *tokens) issue(key string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
 	if len(t.good) >= t.next {
-		for token, end := range t.good {
-			if !end.IsZero() && !now.Before(end) {
+		for token, g := range t.good {
+			if !g.end.IsZero() && !now.Before(g.end) {
 				delete(t.good, token)
 			}
 		}
 		t.next = max(1024, 2*len(t.good))
 	}
 	token := rand.Text() + rand.Text()
-	t.good[token] = now.Add(t.lifetime)
+	t.good[token] = grant{now.Add(t.lifetime), key}
 	return token
 }
 
@@ -193,24 +208,27 @@ func (t *tokens) revokeAll() {
 }
 
 // authorize checks the one Authorization header of a call (RFC 6750, section
-// 2.1); it refuses with UNAUTHENTICATED.
-func (t *tokens) authorize(header http.Header) error {
+// 2.1, and RFC 9449, section 7.1), and returns the token with what is known of
+// it; it refuses with UNAUTHENTICATED. A token that is bound is none for Bearer.
+func (t *tokens) authorize(header http.Header) (string, grant, error) {
 	values := header.Values("Authorization")
 	if len(values) != 1 {
-		return refused(code.Code_UNAUTHENTICATED, "there are %d Authorization headers, not one", len(values))
+		return "", grant{}, refused(code.Code_UNAUTHENTICATED, "there are %d Authorization headers, not one", len(values))
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return refused(code.Code_UNAUTHENTICATED, "the Authorization header is no Bearer token")
+	if !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP") {
+		return "", grant{}, refused(code.Code_UNAUTHENTICATED, "the Authorization header is no Bearer token")
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	end, ok := t.good[token]
-	if !ok {
-		return refused(code.Code_UNAUTHENTICATED, "the access token is not known")
+	g, ok := t.good[token]
+	switch {
+	case !ok:
+		return "", g, refused(code.Code_UNAUTHENTICATED, "the access token is not known")
+	case !g.end.IsZero() && !t.now().Before(g.end):
+		return "", g, refused(code.Code_UNAUTHENTICATED, "the access token has expired")
+	case strings.EqualFold(scheme, "DPoP") != (g.key != ""):
+		return "", g, refused(code.Code_UNAUTHENTICATED, "the access token is of another type than %s", scheme)
 	}
-	if !end.IsZero() && !t.now().Before(end) {
-		return refused(code.Code_UNAUTHENTICATED, "the access token has expired")
-	}
-	return nil
+	return token, g, nil
 }
