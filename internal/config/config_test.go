@@ -56,6 +56,12 @@ tenants:
   credential:
     client_id: swift-otter-19384@acme.conductor.one/wfe
     subject_token: {file: ./token}
+    dpop: true
+    next:
+      client_id: wary-badger-58213@acme.conductor.one/spc
+      client_secret: {file: ./secret}
+      dpop: true
+  resend_on_401: false
   limit: {rate: 100, per: 1m, burst: 7}
   timeout: 1m30s
 - name: "007"
@@ -74,7 +80,7 @@ func TestParseDocumented(t *testing.T) {
 	want := &configv1.Config{
 		Listen: &configv1.Listen{Address: "127.0.0.1:8080", MaxMessageBytes: proto.Uint32(4 << 20), Reflection: proto.Bool(true)},
 		Tenants: []*configv1.Tenant{{
-			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(30 * time.Second),
+			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(30 * time.Second), ResendOn_401: proto.Bool(true),
 			Credential: &configv1.Credential{
 				ClientId:     "clever-fox-42195@acme.conductor.one/spc",
 				ClientSecret: &configv1.Secret{File: "/run/secrets/c1-client-secret"},
@@ -110,14 +116,20 @@ func TestParseEverything(t *testing.T) {
 			MaxMessageBytes: proto.Uint32(1 << 20), Reflection: proto.Bool(false),
 		},
 		Tenants: []*configv1.Tenant{{
-			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(90 * time.Second),
+			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(90 * time.Second), ResendOn_401: proto.Bool(false),
 			Credential: &configv1.Credential{
 				ClientId:     "swift-otter-19384@acme.conductor.one/wfe",
 				SubjectToken: &configv1.Secret{File: "./token"},
+				Dpop:         true,
+				Next: &configv1.NextCredential{
+					ClientId:     "wary-badger-58213@acme.conductor.one/spc",
+					ClientSecret: &configv1.Secret{File: "./secret"},
+					Dpop:         true,
+				},
 			},
 			Limit: &configv1.Limit{Rate: 100, Per: durationpb.New(time.Minute), Burst: 7},
 		}, {
-			Name: "007", Url: "http://127.0.0.1:8081", AllowInsecure: true, Timeout: durationpb.New(30 * time.Second),
+			Name: "007", Url: "http://127.0.0.1:8081", AllowInsecure: true, Timeout: durationpb.New(30 * time.Second), ResendOn_401: proto.Bool(true),
 			Credential: &configv1.Credential{AccessToken: &configv1.Secret{Env: "C1_TOKEN"}},
 		}},
 		Audit: &configv1.Audit{Dir: "audit", KeyFile: "audit.key", Origin: "example.com/audit", SegmentBytes: proto.Uint64(1 << 20)},

@@ -161,8 +161,8 @@ var keyProblems = []problemCase{
 	{"in the wrong place", limitLine, limitLine + "\n      rate: 5", []string{
 		`18:7: teams[0].limits: unknown key "rate": it belongs in tenants[].limit or teams[].limits.team or teams[].limits.caller`,
 	}},
-	{"in the wrong place, one home", urlLine, urlLine + "    client_id: x\n", []string{
-		`5:5: tenants[0]: unknown key "client_id": it belongs in tenants[].credential`,
+	{"in the wrong place, one home", urlLine, urlLine + "    access_token: x\n", []string{
+		`5:5: tenants[0]: unknown key "access_token": it belongs in tenants[].credential`,
 	}},
 	{"unknown", listenLine, `listen: {address: "127.0.0.1:8080", qqqq: 1}`, []string{
 		`1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection`,
@@ -499,6 +499,45 @@ var credentialProblems = []problemCase{
 	}},
 	{"client id beside a token", secretLine, "access_token: {env: TOKEN}", []string{
 		"6:18: tenants[0].credential.client_id: has no use beside access_token: remove one of them",
+	}},
+}
+
+var overlapProblems = []problemCase{
+	{"resend as text", urlLine, urlLine + "    resend_on_401: never\n", []string{
+		"5:20: tenants[0].resend_on_401: expected true or false, found a text: write one of them, without quotes",
+	}},
+	{"dpop as text", secretLine, secretLine + "\n      dpop: ES256", []string{
+		"8:13: tenants[0].credential.dpop: expected true or false, found a text: write one of them, without quotes",
+	}},
+	{"dpop in another place", urlLine, urlLine + "    dpop: true\n", []string{
+		`5:5: tenants[0]: unknown key "dpop": it belongs in tenants[].credential or tenants[].credential.next`,
+	}},
+	{"dpop beside an access token", idLine + "\n      " + secretLine, "dpop: true\n      access_token: {env: X}", []string{
+		"6:13: tenants[0].credential.dpop: has no use beside access_token, which is bound to no key of c1proxy's: remove one of them",
+	}},
+	{"next beside an access token", idLine + "\n      " + secretLine, "access_token: {env: X}\n      next: {client_id: a@acme.conductor.one/spc, client_secret: {env: Y}}", []string{
+		"7:7: tenants[0].credential.next: has no use beside access_token: write what it holds in place of access_token",
+	}},
+	{"next without a secret", secretLine, secretLine + "\n      next: {client_id: a@acme.conductor.one/spc}", []string{
+		"8:7: tenants[0].credential.next: has none of client_secret, subject_token: write one",
+	}},
+	{"next with two secrets", secretLine, secretLine + "\n      next: {client_id: a@acme.conductor.one/spc, client_secret: {env: X}, subject_token: {env: X}}", []string{
+		"8:7: tenants[0].credential.next: has more than one of client_secret, subject_token: keep one",
+	}},
+	{"next without an id", secretLine, secretLine + "\n      next: {client_secret: {env: X}}", []string{
+		"8:7: tenants[0].credential.next.client_id: is missing: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc",
+	}},
+	{"next of another tenant", secretLine, secretLine + "\n      next: {client_id: a@other.conductor.one/spc, client_secret: {env: X}}", []string{
+		"8:25: tenants[0].credential.next.client_id: belongs to other.conductor.one, but the tenant's url names acme.conductor.one: write a client id of this tenant, or its url",
+	}},
+	{"next is the old one", secretLine, secretLine + "\n      next: {client_id: clever-fox-42195@acme.conductor.one/spc, client_secret: {env: X}}", []string{
+		"8:25: tenants[0].credential.next.client_id: is the client_id of the old credential: C1 gives each credential one of its own (a new secret of the same id belongs in the old one's file)",
+	}},
+	{"next after next", secretLine, secretLine + "\n      next: {client_id: a@acme.conductor.one/spc, client_secret: {env: X}, next: {}}", []string{
+		`8:76: tenants[0].credential.next: unknown key "next": it belongs in tenants[].credential`,
+	}},
+	{"secret of next in the file", secretLine, secretLine + "\n      next: {client_id: a@acme.conductor.one/spc, client_secret: " + canary + "}", []string{
+		"8:66: tenants[0].credential.next.client_secret: expected a mapping, found a text: write {file: PATH} or {env: NAME}: a secret itself never stands in the configuration",
 	}},
 }
 

@@ -114,7 +114,9 @@ func TestDefaults(t *testing.T) {
 	texts := comments(t)
 	messages := map[protoreflect.Name]protoreflect.Message{
 		"Listen": cfg.GetListen().ProtoReflect(), "Tenant": cfg.GetTenants()[0].ProtoReflect(),
-		"Audit": cfg.GetAudit().ProtoReflect(), "Admin": cfg.GetAdmin().ProtoReflect(),
+		"Credential":     cfg.GetTenants()[0].GetCredential().ProtoReflect(),
+		"NextCredential": (&configv1.NextCredential{}).ProtoReflect(),
+		"Audit":          cfg.GetAudit().ProtoReflect(), "Admin": cfg.GetAdmin().ProtoReflect(),
 		"Rule": cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
 	}
 	eachField(t, func(path string, field protoreflect.FieldDescriptor) {
@@ -132,7 +134,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s.%s: the default is %s, the comment says %s", path, field.Name(), got, parts[1])
 		}
 	})
-	if seen != 8 {
+	if seen != 11 {
 		t.Errorf("%d defaults in comments", seen)
 	}
 }

@@ -35,6 +35,31 @@ func (p *problems) tenant(path string, tenant *configv1.Tenant, cfg *configv1.Co
 	if problem := clientProblem(credential, tenant.GetAllowInsecure(), host); problem != "" {
 		p.add(path+".credential.client_id", "%s", problem)
 	}
+	p.overlap(path+".credential", credential, tenant.GetAllowInsecure(), host)
+}
+
+// overlap checks what stands in a credential beside its own secret.
+func (p *problems) overlap(path string, credential *configv1.Credential, insecure bool, host string) {
+	next := credential.GetNext()
+	if credential.GetAccessToken() != nil {
+		if credential.GetDpop() {
+			p.add(path+".dpop", "has no use beside access_token, which is bound to no key of c1proxy's: remove one of them")
+		}
+		if next != nil {
+			p.add(path+".next", "has no use beside access_token: write what it holds in place of access_token")
+		}
+		return
+	}
+	if next == nil {
+		return
+	}
+	problem := clientProblem(next, insecure, host)
+	if problem == "" && next.GetClientId() != "" && next.GetClientId() == credential.GetClientId() {
+		problem = "is the client_id of the old credential: C1 gives each credential one of its own (a new secret of the same id belongs in the old one's file)"
+	}
+	if problem != "" {
+		p.add(path+".next.client_id", "%s", problem)
+	}
 }
 
 // tenantHost takes the host, without brackets, and the port out of a tenant's
@@ -150,15 +175,23 @@ func splitHost(hostport string) (host, port string) {
 	return strings.Trim(hostport, "[]"), ""
 }
 
+// A client is a credential with a client id, be it the old one or the next.
+type client interface {
+	GetClientId() string
+	GetClientSecret() *configv1.Secret
+	GetSubjectToken() *configv1.Secret
+}
+
 // clientProblem says what is wrong with a credential's client id for a tenant
 // at host. The id's host must be the tenant's, a sandbox's too: a token is asked
 // for where the credential belongs, or not at all. Only where insecure is
 // allowed may the id name a port, and that is not compared.
-func clientProblem(credential *configv1.Credential, insecure bool, host string) string {
+func clientProblem(credential client, insecure bool, host string) string {
 	id := credential.GetClientId()
+	static, _ := credential.(*configv1.Credential)
 	switch {
 	case credential.GetClientSecret() == nil && credential.GetSubjectToken() == nil:
-		if id != "" && credential.GetAccessToken() != nil {
+		if id != "" && static.GetAccessToken() != nil {
 			return "has no use beside access_token: remove one of them"
 		}
 		return "" // what is missing was said

@@ -256,6 +256,15 @@ func (s *Source) Invalidate(t Token) {
 	}
 }
 
+// Credentials names the credentials that tokens can be got with, as
+// Token.Credential does; the next one comes first.
+func (s *Source) Credentials() []string {
+	if s.next == nil {
+		return []string{s.main.name}
+	}
+	return []string{s.next.name, s.main.name}
+}
+
 // Format prints the tenant's name, for every verb.
 func (s *Source) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "credential of %q", s.cfg.Tenant) }
 

@@ -6,6 +6,12 @@ func (p *Proxy) measure() {
 	for name, source := range p.tokens {
 		m.Gauge("c1proxy_token_valid", "1 while the tenant has a C1 access token that is valid.",
 			map[string]string{"tenant": name}, func() float64 { return truth(source.Ready() == nil) })
+		for _, id := range source.Credentials() {
+			m.Gauge("c1proxy_token_credential", "1 for the credential, by its client id, that the tenant's token was got with.",
+				map[string]string{"tenant": name, "credential": id}, func() float64 { return truth(source.State().Credential == id) })
+		}
+		m.Gauge("c1proxy_token_clock_skew_seconds", "How far C1's clock is ahead of this one, by the token endpoint's last answer.",
+			map[string]string{"tenant": name}, func() float64 { return source.State().Skew.Seconds() })
 	}
 	m.Gauge("c1proxy_audit_healthy", "1 while the audit is expected to append.", nil,
 		func() float64 { return truth(p.gateway.log.Healthy() == nil) })

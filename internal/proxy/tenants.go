@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 
@@ -20,15 +21,11 @@ func (p *Proxy) openTenants(cfg *configv1.Config, options Options) error {
 			return fmt.Errorf("read url of tenant %s: %w", name, err)
 		}
 		sourceConfig := credentialOf(t.GetCredential())
-		for _, read := range []func() (string, error){sourceConfig.ClientSecret, sourceConfig.SubjectToken, sourceConfig.AccessToken} {
-			if read == nil {
-				continue
-			}
-			if _, err := read(); err != nil {
-				return fmt.Errorf("read credential of tenant %s: %w", name, err)
-			}
+		if err := tryCredential(sourceConfig); err != nil {
+			return fmt.Errorf("read credential of tenant %s: %w", name, err)
 		}
 		sourceConfig.Tenant, sourceConfig.URL, sourceConfig.Logger = name, base, options.Logger
+		sourceConfig.Observe = p.gateway.metrics.Exchanges(name)
 		source, err := credential.New(sourceConfig)
 		if err != nil {
 			return err
@@ -38,14 +35,41 @@ func (p *Proxy) openTenants(cfg *configv1.Config, options Options) error {
 		p.tokens[name] = source
 		p.tenants[name] = &tenant{name: name, metrics: p.gateway.metrics.Tenant(name),
 			upstream: forward.New(forward.Config{Tenant: name, URL: base, Tokens: source,
-				UserAgent: "c1proxy/" + options.Version, Timeout: timeout, ResendOn401: true})}
+				UserAgent: "c1proxy/" + options.Version, Timeout: timeout, ResendOn401: t.GetResendOn_401()})}
+	}
+	return nil
+}
+
+// tryCredential reads what a credential needs. Where there are two, one that
+// can be read is enough: the other must not keep the tenant from starting.
+func tryCredential(c credential.Config) error {
+	err := try(c.ClientSecret, c.SubjectToken, c.AccessToken)
+	if err == nil || c.Next == nil {
+		return err
+	}
+	nextErr := try(c.Next.ClientSecret, c.Next.SubjectToken)
+	if nextErr == nil {
+		return nil
+	}
+	return errors.Join(err, nextErr)
+}
+
+// try calls what is not nil.
+func try(reads ...func() (string, error)) error {
+	for _, read := range reads {
+		if read == nil {
+			continue
+		}
+		if _, err := read(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // credentialOf says where a credential's secret is read, each time anew.
 func credentialOf(c *configv1.Credential) credential.Config {
-	out := credential.Config{ClientID: c.GetClientId()}
+	out := credential.Config{ClientID: c.GetClientId(), DPoP: c.GetDpop()}
 	if ref := c.GetClientSecret(); ref != nil {
 		out.ClientSecret = reader(config.ReadSecret, ref)
 	}
@@ -54,6 +78,15 @@ func credentialOf(c *configv1.Credential) credential.Config {
 	}
 	if ref := c.GetAccessToken(); ref != nil {
 		out.AccessToken = reader(config.ReadSecret, ref)
+	}
+	if n := c.GetNext(); n != nil {
+		out.Next = &credential.Next{ClientID: n.GetClientId(), DPoP: n.GetDpop()}
+		if ref := n.GetClientSecret(); ref != nil {
+			out.Next.ClientSecret = reader(config.ReadSecret, ref)
+		}
+		if ref := n.GetSubjectToken(); ref != nil {
+			out.Next.SubjectToken = reader(config.ReadSubjectToken, ref)
+		}
 	}
 	return out
 }

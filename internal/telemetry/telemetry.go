@@ -49,6 +49,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	refusals *prometheus.CounterVec
 	upstream *prometheus.CounterVec
+	tokens   *prometheus.CounterVec
 	strays   *prometheus.CounterVec
 	inFlight prometheus.Gauge
 }
@@ -66,6 +67,9 @@ func New() *Metrics {
 			Name: "c1proxy_faults_total", Help: "Calls that c1proxy answered with a fault, by its reason."}, []string{"reason"}),
 		upstream: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "c1proxy_upstream_requests_total", Help: "HTTP requests sent to C1, by status class; none where no answer came."}, []string{"tenant", "status"}),
+		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "c1proxy_token_exchanges_total", Help: "Access tokens asked for, by the client id of the credential and by " +
+				"outcome: ok, unavailable, or rejected (by C1, or because the secret cannot be used)."}, []string{"tenant", "credential", "outcome"}),
 		strays: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "c1proxy_strays_total", Help: "What bodies held and the mirror has no place for: dropped from requests and answers " +
 				"(of an unknown_any_type the whole object is kept), and passed on in what is forwarded as it came."},
@@ -73,7 +77,7 @@ func New() *Metrics {
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "c1proxy_calls_in_flight", Help: "Calls that have begun and are not answered."}),
 	}
-	m.registry.MustRegister(m.calls, m.duration, m.refusals, m.upstream, m.strays, m.inFlight,
+	m.registry.MustRegister(m.calls, m.duration, m.refusals, m.upstream, m.tokens, m.strays, m.inFlight,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -120,6 +124,15 @@ func (t *Tenant) Sent(status int) {
 		class = 0
 	}
 	t[class].Inc()
+}
+
+// Exchanges returns what counts a tenant's exchanges for access tokens. The
+// credential is a client id from the configuration, the outcome from a fixed
+// list.
+func (m *Metrics) Exchanges(tenant string) func(credential, outcome string, took time.Duration) {
+	return func(credential, outcome string, _ time.Duration) {
+		m.tokens.WithLabelValues(tenant, credential, outcome).Inc()
+	}
 }
 
 // A Procedure measures one procedure's calls.

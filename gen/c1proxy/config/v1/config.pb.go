@@ -261,7 +261,13 @@ type Tenant struct {
 	Limit *Limit `protobuf:"bytes,5,opt,name=limit,proto3" json:"limit,omitempty"`
 	// How long one call to C1 may take, from sending to the end of the answer;
 	// a caller's own deadline can only shorten it. Default: 30s.
-	Timeout       *durationpb.Duration `protobuf:"bytes,6,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Timeout *durationpb.Duration `protobuf:"bytes,6,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Send a request once more, with a new token, that C1 answered 401 to. C1 is
+	// taken to answer 401 only before it acts. If that is not so, false keeps
+	// requests with side effects from being sent twice, and their callers are told
+	// that the outcome is unknown; what only reads is sent once more all the same.
+	// Default: true.
+	ResendOn_401  *bool `protobuf:"varint,7,opt,name=resend_on_401,json=resendOn401,proto3,oneof" json:"resend_on_401,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -338,6 +344,13 @@ func (x *Tenant) GetTimeout() *durationpb.Duration {
 	return nil
 }
 
+func (x *Tenant) GetResendOn_401() bool {
+	if x != nil && x.ResendOn_401 != nil {
+		return *x.ResendOn_401
+	}
+	return false
+}
+
 // How c1proxy proves itself to C1: client_id with client_secret, client_id
 // with subject_token (workload federation), or an access_token alone.
 type Credential struct {
@@ -352,7 +365,16 @@ type Credential struct {
 	// exchanged for an access token (RFC 8693). Read again at each exchange.
 	SubjectToken *Secret `protobuf:"bytes,3,opt,name=subject_token,json=subjectToken,proto3" json:"subject_token,omitempty"`
 	// A fixed access token, for experiments: nothing renews it.
-	AccessToken   *Secret `protobuf:"bytes,4,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
+	AccessToken *Secret `protobuf:"bytes,4,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
+	// Prove possession of a key with each request (DPoP, RFC 9449), as a
+	// credential of C1's can require. The key is made at start and never leaves
+	// c1proxy; a token that leaks is of no use without it. Tokens that C1 does not
+	// bind to the key are refused. Default: false.
+	Dpop bool `protobuf:"varint,5,opt,name=dpop,proto3" json:"dpop,omitempty"`
+	// The credential that takes this one's place, while both are good: C1's
+	// secrets live at most 180 days. It is tried first whenever a token is needed;
+	// as long as C1 refuses it, or its secret cannot be read, the old one serves.
+	Next          *NextCredential `protobuf:"bytes,6,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -415,6 +437,97 @@ func (x *Credential) GetAccessToken() *Secret {
 	return nil
 }
 
+func (x *Credential) GetDpop() bool {
+	if x != nil {
+		return x.Dpop
+	}
+	return false
+}
+
+func (x *Credential) GetNext() *NextCredential {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// A new credential, beside the old one until it has worked.
+type NextCredential struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id that C1 gave out with the new secret, another than the old one.
+	// Required.
+	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The secret that C1 showed once, with the new id. Read again when it is
+	// needed.
+	ClientSecret *Secret `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
+	// An OIDC token of the platform, exchanged for an access token (RFC 8693).
+	// Read again at each exchange.
+	SubjectToken *Secret `protobuf:"bytes,3,opt,name=subject_token,json=subjectToken,proto3" json:"subject_token,omitempty"`
+	// Prove possession of a key with each request (DPoP, RFC 9449), if the new
+	// credential requires it. Default: false.
+	Dpop          bool `protobuf:"varint,4,opt,name=dpop,proto3" json:"dpop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NextCredential) Reset() {
+	*x = NextCredential{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NextCredential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NextCredential) ProtoMessage() {}
+
+func (x *NextCredential) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NextCredential.ProtoReflect.Descriptor instead.
+func (*NextCredential) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *NextCredential) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *NextCredential) GetClientSecret() *Secret {
+	if x != nil {
+		return x.ClientSecret
+	}
+	return nil
+}
+
+func (x *NextCredential) GetSubjectToken() *Secret {
+	if x != nil {
+		return x.SubjectToken
+	}
+	return nil
+}
+
+func (x *NextCredential) GetDpop() bool {
+	if x != nil {
+		return x.Dpop
+	}
+	return false
+}
+
 // Where a secret is kept: a file or an environment variable. The secret itself
 // never stands in the configuration.
 type Secret struct {
@@ -430,7 +543,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +555,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +568,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Secret) GetFile() string {
@@ -491,7 +604,7 @@ type Team struct {
 
 func (x *Team) Reset() {
 	*x = Team{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +616,7 @@ func (x *Team) String() string {
 func (*Team) ProtoMessage() {}
 
 func (x *Team) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +629,7 @@ func (x *Team) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Team.ProtoReflect.Descriptor instead.
 func (*Team) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Team) GetName() string {
@@ -568,7 +681,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +693,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +706,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Caller) GetName() string {
@@ -621,7 +734,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +746,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +759,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ApiKey) GetSha256() string {
@@ -678,7 +791,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +803,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +816,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Rule) GetMethods() []string {
@@ -740,7 +853,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +865,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +878,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Limits) GetTeam() *Limit {
@@ -797,7 +910,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +922,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +935,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Limit) GetRate() uint32 {
@@ -868,7 +981,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +993,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +1006,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Audit) GetDir() string {
@@ -935,7 +1048,7 @@ type Admin struct {
 
 func (x *Admin) Reset() {
 	*x = Admin{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1060,7 @@ func (x *Admin) String() string {
 func (*Admin) ProtoMessage() {}
 
 func (x *Admin) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1073,7 @@ func (x *Admin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admin.ProtoReflect.Descriptor instead.
 func (*Admin) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Admin) GetAddress() string {
@@ -993,7 +1106,7 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\v_reflection\"\x7f\n" +
 	"\x03TLS\x12<\n" +
 	"\tcert_file\x18\x01 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.crtR\bcertFile\x12:\n" +
-	"\bkey_file\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.keyR\akeyFile\"\xea\x02\n" +
+	"\bkey_file\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.keyR\akeyFile\"\xa5\x03\n" +
 	"\x06Tenant\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xbaH'\xc8\x01\x01r\"2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x04acmeR\x04name\x12:\n" +
 	"\x03url\x18\x02 \x01(\tB(\xbaH%\xc8\x01\x01r \x18\x80\x04\x92\x02\x1ahttps://acme.conductor.oneR\x03url\x12%\n" +
@@ -1002,16 +1115,27 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"credential\x18\x04 \x01(\v2\x1d.c1proxy.config.v1.CredentialB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"credential\x12.\n" +
 	"\x05limit\x18\x05 \x01(\v2\x18.c1proxy.config.v1.LimitR\x05limit\x12F\n" +
-	"\atimeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xac\x022\x04\x10\xc0\x84=R\atimeout\"\xd0\x02\n" +
+	"\atimeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xac\x022\x04\x10\xc0\x84=R\atimeout\x12'\n" +
+	"\rresend_on_401\x18\a \x01(\bH\x00R\vresendOn401\x88\x01\x01B\x10\n" +
+	"\x0e_resend_on_401\"\x9b\x03\n" +
 	"\n" +
 	"Credential\x12O\n" +
 	"\tclient_id\x18\x01 \x01(\tB2\xbaH/r-\x18\x80\x04\x92\x02'clever-fox-42195@acme.conductor.one/spcR\bclientId\x12>\n" +
 	"\rclient_secret\x18\x02 \x01(\v2\x19.c1proxy.config.v1.SecretR\fclientSecret\x12>\n" +
 	"\rsubject_token\x18\x03 \x01(\v2\x19.c1proxy.config.v1.SecretR\fsubjectToken\x12<\n" +
-	"\faccess_token\x18\x04 \x01(\v2\x19.c1proxy.config.v1.SecretR\vaccessToken:3\xbaH0\".\n" +
+	"\faccess_token\x18\x04 \x01(\v2\x19.c1proxy.config.v1.SecretR\vaccessToken\x12\x12\n" +
+	"\x04dpop\x18\x05 \x01(\bR\x04dpop\x125\n" +
+	"\x04next\x18\x06 \x01(\v2!.c1proxy.config.v1.NextCredentialR\x04next:3\xbaH0\".\n" +
 	"\rclient_secret\n" +
 	"\rsubject_token\n" +
-	"\faccess_token\x10\x01\"\xb0\x01\n" +
+	"\faccess_token\x10\x01\"\x9d\x02\n" +
+	"\x0eNextCredential\x12P\n" +
+	"\tclient_id\x18\x01 \x01(\tB3\xbaH0r.\x18\x80\x04\x92\x02(swift-otter-19384@acme.conductor.one/spcR\bclientId\x12>\n" +
+	"\rclient_secret\x18\x02 \x01(\v2\x19.c1proxy.config.v1.SecretR\fclientSecret\x12>\n" +
+	"\rsubject_token\x18\x03 \x01(\v2\x19.c1proxy.config.v1.SecretR\fsubjectToken\x12\x12\n" +
+	"\x04dpop\x18\x04 \x01(\bR\x04dpop:%\xbaH\"\" \n" +
+	"\rclient_secret\n" +
+	"\rsubject_token\x10\x01\"\xb0\x01\n" +
 	"\x06Secret\x12L\n" +
 	"\x04file\x18\x01 \x01(\tB8\xbaH5r3\x18\x80 2\x0e^(/|\\./|\\.\\./)\x92\x02\x1d/run/secrets/c1-client-secretR\x04file\x12D\n" +
 	"\x03env\x18\x02 \x01(\tB2\xbaH/r-2\x18^[A-Z_][A-Z0-9_]{0,127}$\x92\x02\x10C1_CLIENT_SECRETR\x03env:\x12\xbaH\x0f\"\r\n" +
@@ -1063,49 +1187,53 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
 	(*TLS)(nil),                 // 2: c1proxy.config.v1.TLS
 	(*Tenant)(nil),              // 3: c1proxy.config.v1.Tenant
 	(*Credential)(nil),          // 4: c1proxy.config.v1.Credential
-	(*Secret)(nil),              // 5: c1proxy.config.v1.Secret
-	(*Team)(nil),                // 6: c1proxy.config.v1.Team
-	(*Caller)(nil),              // 7: c1proxy.config.v1.Caller
-	(*ApiKey)(nil),              // 8: c1proxy.config.v1.ApiKey
-	(*Rule)(nil),                // 9: c1proxy.config.v1.Rule
-	(*Limits)(nil),              // 10: c1proxy.config.v1.Limits
-	(*Limit)(nil),               // 11: c1proxy.config.v1.Limit
-	(*Audit)(nil),               // 12: c1proxy.config.v1.Audit
-	(*Admin)(nil),               // 13: c1proxy.config.v1.Admin
-	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
+	(*NextCredential)(nil),      // 5: c1proxy.config.v1.NextCredential
+	(*Secret)(nil),              // 6: c1proxy.config.v1.Secret
+	(*Team)(nil),                // 7: c1proxy.config.v1.Team
+	(*Caller)(nil),              // 8: c1proxy.config.v1.Caller
+	(*ApiKey)(nil),              // 9: c1proxy.config.v1.ApiKey
+	(*Rule)(nil),                // 10: c1proxy.config.v1.Rule
+	(*Limits)(nil),              // 11: c1proxy.config.v1.Limits
+	(*Limit)(nil),               // 12: c1proxy.config.v1.Limit
+	(*Audit)(nil),               // 13: c1proxy.config.v1.Audit
+	(*Admin)(nil),               // 14: c1proxy.config.v1.Admin
+	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
 	3,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
-	6,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
-	12, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
-	13, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
+	7,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
+	13, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
+	14, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
 	2,  // 5: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
 	4,  // 6: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
-	11, // 7: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	14, // 8: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
-	5,  // 9: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
-	5,  // 10: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
-	5,  // 11: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
-	7,  // 12: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
-	9,  // 13: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
-	10, // 14: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
-	8,  // 15: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
-	11, // 16: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
-	11, // 17: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	14, // 18: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	12, // 7: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
+	15, // 8: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	6,  // 9: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
+	6,  // 10: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
+	6,  // 11: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
+	5,  // 12: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
+	6,  // 13: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
+	6,  // 14: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
+	8,  // 15: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
+	10, // 16: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
+	11, // 17: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
+	9,  // 18: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
+	12, // 19: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
+	12, // 20: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
+	15, // 21: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -1114,14 +1242,15 @@ func file_c1proxy_config_v1_config_proto_init() {
 		return
 	}
 	file_c1proxy_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[12].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
