@@ -3,7 +3,8 @@
 // It works in two steps, so that the audit can stand between them. Prepare
 // does everything that can fail without C1 knowing. Send then delivers the
 // request at most once: an answer of 401, which C1 gives before it acts, is
-// the only thing that makes it try a second time, with a new token.
+// the only thing that makes it try again, with a new token or, if C1 asks for
+// no more, with the nonce that its DPoP proof is to have.
 //
 // No header of the caller is copied: the request's headers are a fixed list.
 // Redirects are not followed, and net/http is kept from resending by itself.
@@ -51,7 +52,8 @@ type Config struct {
 	// TLS is the client's TLS configuration; nil for the defaults.
 	TLS *tls.Config
 	// ResendOn401 says whether C1 may be trusted to answer 401 only before it
-	// acts, so that the request is sent once more with a new token.
+	// acts, so that the request is sent once more with a new token. Otherwise
+	// only what has no side effects is, and of the rest the outcome is unknown.
 	ResendOn401 bool
 }
 
@@ -117,6 +119,8 @@ type Result struct {
 	Attempts []int
 	// Sent is false only if it is proven that nothing reached C1.
 	Sent bool
+	// nonce says that C1 turned the attempt away for the want of a DPoP nonce.
+	nonce bool
 }
 
 // Send delivers the request and reads the answer, within the configured
@@ -124,13 +128,13 @@ type Result struct {
 func (x *Exchange) Send(ctx context.Context) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, x.upstream.cfg.Timeout)
 	defer cancel()
-	result, err := x.attempt(ctx)
+	result, err := x.deliver(ctx)
 	if result.Status != http.StatusUnauthorized {
 		return result, err
 	}
 	x.upstream.cfg.Tokens.Invalidate(x.token)
-	if !x.upstream.cfg.ResendOn401 {
-		return result, err
+	if !x.resends() {
+		return result, x.distrusted()
 	}
 	fresh, tokenErr := x.upstream.cfg.Tokens.Token(ctx)
 	if tokenErr != nil {
@@ -142,7 +146,7 @@ func (x *Exchange) Send(ctx context.Context) (Result, error) {
 	}
 	x.token = fresh
 	first := result.Attempts
-	result, err = x.attempt(ctx)
+	result, err = x.deliver(ctx)
 	result.Attempts = append(first, result.Attempts...)
 	result.Sent = true
 	if result.Status == http.StatusUnauthorized {
@@ -164,6 +168,7 @@ func (x *Exchange) attempt(ctx context.Context) (Result, error) {
 			fault.FromExchange(x.route.ReadOnly, flight.departed(), x.cause(ctx, err))
 	}
 	result := Result{Status: response.StatusCode, Attempts: []int{response.StatusCode}, Sent: true}
+	result.nonce = x.token.Answered(response.StatusCode, response.Header)
 	body, err := read(response)
 	switch {
 	case response.StatusCode/100 != 2:
