@@ -66,6 +66,7 @@ func (s *syncBuffer) String() string {
 type setup struct {
 	c1     sandbox.Config
 	yaml   func(string) string
+	facts  func(*gateway, string) string // as yaml, for what the sandbox has made
 	local  []proxy.Local
 	check  config.Check // in place of proxy.Check, which knows no local procedures
 	tenant string       // the URL of C1, if it is not the sandbox's
@@ -93,6 +94,9 @@ func start(t testing.TB, change ...func(*setup)) *gateway {
 	text := g.configuration(s.tenant)
 	if s.yaml != nil {
 		text = s.yaml(text)
+	}
+	if s.facts != nil {
+		text = s.facts(g, text)
 	}
 	if s.check == nil {
 		s.check = proxy.Check
@@ -137,7 +141,8 @@ func (g *gateway) finish() {
 
 // checkSecrets looks for secrets in whatever the gateway has written.
 func (g *gateway) checkSecrets() {
-	secrets := map[string]string{"client secret": g.facts.ClientSecret}
+	secrets := map[string]string{"client secret": g.facts.ClientSecret, "plain client's secret": g.facts.PlainClientSecret,
+		"DPoP client's secret": g.facts.DPoPClientSecret}
 	for caller, key := range g.keys {
 		secrets["key of "+caller] = key
 	}
