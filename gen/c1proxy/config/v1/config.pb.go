@@ -265,8 +265,8 @@ type Tenant struct {
 	// Send a request once more, with a new token, that C1 answered 401 to. C1 is
 	// taken to answer 401 only before it acts. If that is not so, false keeps
 	// requests with side effects from being sent twice, and their callers are told
-	// that the outcome is unknown; what only reads is sent once more all the same.
-	// Default: true.
+	// that the outcome is unknown; what only reads is sent once more all the same,
+	// and so is what C1 only wants a DPoP nonce for (RFC 9449). Default: true.
 	ResendOn_401  *bool `protobuf:"varint,7,opt,name=resend_on_401,json=resendOn401,proto3,oneof" json:"resend_on_401,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
