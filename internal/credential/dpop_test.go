@@ -354,3 +354,19 @@ func TestStampede(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkAuthorizeDPoP is what a bound token costs each request: a signature.
+func BenchmarkAuthorizeDPoP(b *testing.B) {
+	s := newSource(b, dpopConfig(&endpoint{answer: says(200, `{"access_token":"x","token_type":"DPoP"}`)}))
+	token, err := s.Token(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, _ := http.NewRequest(http.MethodPost, "https://acme.conductor.one/api/v1/apps", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := token.Authorize(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

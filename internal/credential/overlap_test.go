@@ -116,7 +116,10 @@ func (p *pair) serves(id string) credential.Token {
 }
 
 // lines counts the log's lines with a text.
-func (p *pair) lines(text string) int { return strings.Count(p.log.String(), text) }
+func (p *pair) lines(text string) int {
+	synctest.Wait() // a flight is logged after its callers are let go
+	return strings.Count(p.log.String(), text)
+}
 
 // refreshed lets n tokens be replaced.
 func (p *pair) refreshed(n int) {
