@@ -22,6 +22,7 @@ const (
 	TokenUnavailable           Reason = "TOKEN_UNAVAILABLE"
 	UpstreamCredentialRejected Reason = "UPSTREAM_CREDENTIAL_REJECTED"
 	UpstreamUnreachable        Reason = "UPSTREAM_UNREACHABLE"
+	UpstreamDown               Reason = "UPSTREAM_DOWN"
 	UpstreamRefused            Reason = "UPSTREAM_REFUSED"
 	UpstreamDenied             Reason = "UPSTREAM_DENIED"
 	UpstreamRateLimited        Reason = "UPSTREAM_RATE_LIMITED"
@@ -39,7 +40,7 @@ var explained = map[Reason]string{
 	AmbiguousCredentials:       "more than one Authorization header was given",
 	MethodDenied:               "no rule of the caller's team allows the method",
 	RateLimited:                "a limit of the caller, its team or its tenant is used up",
-	Overloaded:                 "c1proxy has as much in flight as it accepts",
+	Overloaded:                 "c1proxy has as many calls under way as it accepts, so nothing was sent",
 	BadRequest:                 "the request does not read as the method's message",
 	BadPathValue:               "a field that becomes part of C1's path is empty or changes the path's meaning",
 	NotServed:                  "C1 has no operation with this path, or none with this verb",
@@ -49,6 +50,7 @@ var explained = map[Reason]string{
 	TokenUnavailable:           "no C1 access token could be had, so nothing was sent",
 	UpstreamCredentialRejected: "C1 refuses c1proxy's own credential",
 	UpstreamUnreachable:        "no connection to C1 could be had, so nothing was sent",
+	UpstreamDown:               "C1 has not answered for a while, so nothing was sent",
 	UpstreamRefused:            "C1 refused the request",
 	UpstreamDenied:             "C1 denied the request to c1proxy's credential",
 	UpstreamRateLimited:        "C1's own rate limit is used up",
