@@ -47,6 +47,8 @@ func (p *problems) tenants(cfg *configv1.Config) {
 		p.unique(seen, tenant.GetName(), path)
 		p.limit(path+".limit", tenant.GetLimit())
 		p.tenant(path, tenant, cfg)
+		p.proxy(path+".proxy", tenant)
+		p.places(path+".max_in_flight", tenant, cfg)
 	}
 }
 

@@ -64,6 +64,9 @@ tenants:
   resend_on_401: false
   limit: {rate: 100, per: 1m, burst: 7}
   timeout: 1m30s
+  max_in_flight: 64
+  ca_file: /etc/c1proxy/ca.pem
+  proxy: {url: "http://proxy.example.com:3128", username: c1proxy, password: {env: PROXY_PASSWORD}}
 - name: "007"
   url: http://127.0.0.1:8081
   allow_insecure: true
@@ -80,7 +83,7 @@ func TestParseDocumented(t *testing.T) {
 	want := &configv1.Config{
 		Listen: &configv1.Listen{Address: "127.0.0.1:8080", MaxMessageBytes: proto.Uint32(4 << 20), Reflection: proto.Bool(true)},
 		Tenants: []*configv1.Tenant{{
-			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(30 * time.Second), ResendOn_401: proto.Bool(true),
+			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(30 * time.Second), ResendOn_401: proto.Bool(true), MaxInFlight: proto.Uint32(16384),
 			Credential: &configv1.Credential{
 				ClientId:     "clever-fox-42195@acme.conductor.one/spc",
 				ClientSecret: &configv1.Secret{File: "/run/secrets/c1-client-secret"},
@@ -127,9 +130,11 @@ func TestParseEverything(t *testing.T) {
 					Dpop:         true,
 				},
 			},
-			Limit: &configv1.Limit{Rate: 100, Per: durationpb.New(time.Minute), Burst: 7},
+			Limit:       &configv1.Limit{Rate: 100, Per: durationpb.New(time.Minute), Burst: 7},
+			MaxInFlight: proto.Uint32(64), CaFile: "/etc/c1proxy/ca.pem",
+			Proxy: &configv1.Proxy{Url: "http://proxy.example.com:3128", Username: "c1proxy", Password: &configv1.Secret{Env: "PROXY_PASSWORD"}},
 		}, {
-			Name: "007", Url: "http://127.0.0.1:8081", AllowInsecure: true, Timeout: durationpb.New(30 * time.Second), ResendOn_401: proto.Bool(true),
+			Name: "007", Url: "http://127.0.0.1:8081", AllowInsecure: true, Timeout: durationpb.New(30 * time.Second), ResendOn_401: proto.Bool(true), MaxInFlight: proto.Uint32(16384),
 			Credential: &configv1.Credential{AccessToken: &configv1.Secret{Env: "C1_TOKEN"}},
 		}},
 		Audit: &configv1.Audit{Dir: "audit", KeyFile: "audit.key", Origin: "example.com/audit", SegmentBytes: proto.Uint64(1 << 20)},

@@ -16,6 +16,7 @@ var defaults = map[protoreflect.FullName]string{
 	"c1proxy.config.v1.Listen.reflection":        "true",
 	"c1proxy.config.v1.Tenant.timeout":           "30s",
 	"c1proxy.config.v1.Tenant.resend_on_401":     "true",
+	"c1proxy.config.v1.Tenant.max_in_flight":     "16384",
 	"c1proxy.config.v1.Audit.segment_bytes":      "67108864",
 	"c1proxy.config.v1.Admin.address":            "127.0.0.1:9090",
 }

@@ -1,10 +1,12 @@
-// Package forward makes the one HTTP exchange of a call with C1.
+// Package forward makes the HTTP exchange of a call with C1.
 //
 // It works in two steps, so that the audit can stand between them. Prepare
 // does everything that can fail without C1 knowing. Send then delivers the
-// request at most once: an answer of 401, which C1 gives before it acts, is
-// the only thing that makes it try again, with a new token or, if C1 asks for
-// no more, with the nonce that its DPoP proof is to have.
+// request. One that has side effects is delivered at most once: an answer of
+// 401, which C1 gives before it acts, is the only thing that makes Send try
+// again, with a new token or, if C1 asks for no more, with the nonce that its
+// DPoP proof is to have. One that has none is tried again, up to twice, where C1
+// was not there to answer.
 //
 // No header of the caller is copied: the request's headers are a fixed list.
 // Redirects are not followed, and net/http is kept from resending by itself.
@@ -12,15 +14,14 @@ package forward
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/c1proxy/c1proxy/internal/credential"
 	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/gate"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/transcode"
 )
@@ -28,12 +29,9 @@ import (
 const (
 	// maxAnswer bounds C1's answer in bytes, after decompression.
 	maxAnswer = 4 << 20
-	// dialTimeout bounds the time to a connection, handshake included.
-	dialTimeout = 10 * time.Second
-	// idleTimeout closes upstream connections before most load balancers do.
-	idleTimeout = 50 * time.Second
-	// maxIdle bounds the idle connections kept to one tenant.
-	maxIdle = 256
+	// tooShort is what a caller's deadline must leave for a call to be sent: less
+	// is not enough for any answer to come back.
+	tooShort = 5 * time.Millisecond
 )
 
 // A Config describes one tenant's C1.
@@ -44,13 +42,16 @@ type Config struct {
 	URL *url.URL
 	// Tokens gives the tenant's access tokens. Required.
 	Tokens *credential.Source
+	// Transport makes the connections. It must neither follow redirects nor
+	// resend, as a Transport does not. Required.
+	Transport http.RoundTripper
+	// Gate decides which calls may be sent now. Required.
+	Gate *gate.Gate
 	// UserAgent names this program to C1.
 	UserAgent string
 	// Timeout bounds one call's exchange, from Send to the last byte of the
-	// answer. Required.
+	// answer, further attempts included. Required.
 	Timeout time.Duration
-	// TLS is the client's TLS configuration; nil for the defaults.
-	TLS *tls.Config
 	// ResendOn401 says whether C1 may be trusted to answer 401 only before it
 	// acts, so that the request is sent once more with a new token. Otherwise
 	// only what has no side effects is, and of the rest the outcome is unknown.
@@ -59,63 +60,82 @@ type Config struct {
 
 // An Upstream is one tenant's C1. It is safe for concurrent use.
 type Upstream struct {
-	cfg       Config
-	transport *http.Transport
-	agent     []string
+	cfg   Config
+	agent []string
 }
 
 // New returns an Upstream. It does no I/O.
 func New(cfg Config) *Upstream {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
-	return &Upstream{
-		cfg:   cfg,
-		agent: []string{cfg.UserAgent},
-		transport: &http.Transport{
-			Protocols:           protocols,
-			TLSClientConfig:     cfg.TLS,
-			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-			TLSHandshakeTimeout: dialTimeout,
-			IdleConnTimeout:     idleTimeout,
-			MaxIdleConns:        maxIdle,
-			MaxIdleConnsPerHost: maxIdle,
-		},
-	}
+	return &Upstream{cfg: cfg, agent: []string{cfg.UserAgent}}
 }
 
-// Close closes the idle connections. Exchanges under way go on.
-func (u *Upstream) Close() { u.transport.CloseIdleConnections() }
+// State tells of the calls under way and whether C1 answers.
+func (u *Upstream) State() gate.State { return u.cfg.Gate.State() }
 
-// An Exchange is a request that is ready to be sent, once.
+// A Call is what is to be sent.
+type Call struct {
+	Route  *route.Route
+	Target transcode.Target
+	// RequestID goes up in X-Request-Id.
+	RequestID string
+	// Team is whose call it is: it has a share of the tenant's slots.
+	Team string
+}
+
+// An Exchange is a request that is ready to be sent, once. It holds a slot of
+// the tenant's until it is sent or dropped.
 type Exchange struct {
 	upstream  *Upstream
 	route     *route.Route
 	target    transcode.Target
 	requestID []string
 	token     credential.Token
+	pass      *gate.Pass
 }
 
-// Prepare does everything for the exchange that can fail without C1 knowing:
-// it fetches a token, waiting no longer than ctx lives. The error is a
+// Prepare does everything for the exchange that can fail without C1 knowing: it
+// waits for a slot and a token, no longer than ctx lives. The error is a
 // *fault.Fault, and says that nothing was sent.
-func (u *Upstream) Prepare(ctx context.Context, r *route.Route, target transcode.Target, requestID string) (*Exchange, error) {
-	token, err := u.cfg.Tokens.Token(ctx)
-	if err != nil {
+func (u *Upstream) Prepare(ctx context.Context, call Call) (*Exchange, error) {
+	if err := worth(ctx); err != nil {
 		return nil, fault.Of(err)
 	}
-	return &Exchange{upstream: u, route: r, target: target, requestID: []string{requestID}, token: token}, nil
+	pass, err := u.cfg.Gate.Enter(ctx, call.Team, call.Route.Procedure)
+	if err != nil {
+		return nil, err
+	}
+	token, err := u.cfg.Tokens.Token(ctx)
+	if err == nil {
+		err = worth(ctx)
+	}
+	if err != nil {
+		pass.Leave()
+		return nil, fault.Of(err)
+	}
+	return &Exchange{upstream: u, route: call.Route, target: call.Target, requestID: []string{call.RequestID}, token: token, pass: pass}, nil
 }
+
+// worth says whether a call that ends with ctx is worth being sent.
+func worth(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < tooShort {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
+}
+
+// Drop gives up an exchange that is not sent. It may follow Send.
+func (x *Exchange) Drop() { x.pass.Leave() }
 
 // A Result tells what became of a sent request. It has a value with an error
 // too: how far the exchange came.
 type Result struct {
 	// Body is C1's answer to a successful request, at most 4 MiB.
 	Body []byte
-	// Status is the last HTTP status; 0 if none came.
+	// Status is the last attempt's HTTP status; 0 if none came.
 	Status int
 	// Attempts are the HTTP statuses of every attempt, 0 for none: [200], or
-	// [401, 200] after a token was refused.
+	// [401, 200] after a token was refused, or [0, 503, 200] after a read was
+	// tried again.
 	Attempts []int
 	// Sent is false only if it is proven that nothing reached C1.
 	Sent bool
@@ -124,10 +144,35 @@ type Result struct {
 }
 
 // Send delivers the request and reads the answer, within the configured
-// timeout or ctx's life, whichever is shorter. The error is a *fault.Fault.
+// timeout or ctx's life, whichever is shorter. The error is a *fault.Fault; that
+// of a read whose ctx was canceled is canceled.
 func (x *Exchange) Send(ctx context.Context) (Result, error) {
+	defer x.Drop()
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, x.upstream.cfg.Timeout)
 	defer cancel()
+	result, err := x.authorized(ctx)
+	if !x.route.ReadOnly {
+		x.report(result, err, time.Since(begun))
+		return result, err
+	}
+	x.pass.First()
+	for n := 0; ; n++ {
+		x.report(result, err, time.Since(begun))
+		if !x.pauses(ctx, n, result, err) {
+			return result, err
+		}
+		before := result
+		begun = time.Now()
+		result, err = x.authorized(ctx)
+		result.Attempts = append(before.Attempts, result.Attempts...)
+		result.Sent = result.Sent || before.Sent
+	}
+}
+
+// authorized is one attempt, and another with a new token if C1 refuses the
+// old one.
+func (x *Exchange) authorized(ctx context.Context) (Result, error) {
 	result, err := x.deliver(ctx)
 	if result.Status != http.StatusUnauthorized {
 		return result, err
@@ -162,10 +207,9 @@ func (x *Exchange) attempt(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, fault.Of(err)
 	}
-	response, err := x.upstream.transport.RoundTrip(request)
+	response, err := x.upstream.cfg.Transport.RoundTrip(request)
 	if err != nil {
-		return Result{Attempts: []int{0}, Sent: flight.departed()},
-			fault.FromExchange(x.route.ReadOnly, flight.departed(), x.cause(ctx, err))
+		return Result{Attempts: []int{0}, Sent: flight.departed()}, x.broken(ctx, flight.departed(), err)
 	}
 	result := Result{Status: response.StatusCode, Attempts: []int{response.StatusCode}, Sent: true}
 	result.nonce = x.token.Answered(response.StatusCode, response.Header)
@@ -182,13 +226,17 @@ func (x *Exchange) attempt(ctx context.Context) (Result, error) {
 	return result, nil
 }
 
-// cause returns the context's error if that is why the exchange failed, since
-// net/http names it in many ways.
-func (x *Exchange) cause(ctx context.Context, err error) error {
-	if done := ctx.Err(); done != nil {
-		return errors.Join(done, err)
+// broken is the fault of an exchange without an answer. The context's error
+// goes first if that is why, since net/http names it in many ways.
+func (x *Exchange) broken(ctx context.Context, sent bool, err error) error {
+	done := ctx.Err()
+	if x.route.ReadOnly && errors.Is(done, context.Canceled) {
+		return fault.Of(done)
 	}
-	return err
+	if done != nil {
+		err = errors.Join(done, err)
+	}
+	return fault.FromExchange(x.route.ReadOnly, sent, err)
 }
 
 // unreadable is the fault of a success whose body could not be read.
@@ -197,7 +245,7 @@ func (x *Exchange) unreadable(ctx context.Context, status int, err error) error 
 		return fault.Unusable(x.route.ReadOnly, status, "C1's answer is larger than c1proxy accepts").Because(err)
 	}
 	if ctx.Err() != nil {
-		return fault.FromExchange(x.route.ReadOnly, true, ctx.Err())
+		return x.broken(ctx, true, err)
 	}
-	return fault.Unusable(x.route.ReadOnly, status, "C1's answer was cut off").Because(err)
+	return fault.Unusable(x.route.ReadOnly, status, "C1's answer was cut off").Because(errors.Join(errCut, err))
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/credential"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/forward"
+	"github.com/c1proxy/c1proxy/internal/gate"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/sandbox"
 	"github.com/c1proxy/c1proxy/internal/transcode"
@@ -61,10 +64,26 @@ func upstream(t *testing.T, at, clientID, secret string, certPEM []byte, timeout
 		t.Fatal(err)
 	}
 	t.Cleanup(source.Close)
-	u := forward.New(forward.Config{Tenant: "acme", URL: base, Tokens: source, UserAgent: "c1proxy/test",
-		Timeout: timeout, TLS: trust, ResendOn401: true})
-	t.Cleanup(u.Close)
-	return u
+	way, err := forward.NewTransport(forward.TransportConfig{CAFile: caFile(t, certPEM)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(way.CloseIdleConnections)
+	return forward.New(forward.Config{Tenant: "acme", URL: base, Tokens: source, UserAgent: "c1proxy/test", Transport: way,
+		Gate: gate.New(gate.Config{Slots: 64, Teams: []string{"payments"}}), Timeout: timeout, ResendOn401: true})
+}
+
+// caFile writes authorities to a file; "" for none.
+func caFile(t *testing.T, certPEM []byte) string {
+	t.Helper()
+	if certPEM == nil {
+		return ""
+	}
+	name := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(name, certPEM, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // send confirms a sync, from prepare to the answer.
@@ -75,7 +94,7 @@ func send(t *testing.T, u *forward.Upstream, sync string) (forward.Result, *faul
 	if err != nil {
 		t.Fatal(err)
 	}
-	exchange, err := u.Prepare(t.Context(), r, target, "request")
+	exchange, err := u.Prepare(t.Context(), forward.Call{Route: r, Target: target, RequestID: "request", Team: "payments"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +296,7 @@ func TestSendHonoursContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exchange, err := u.Prepare(t.Context(), r, target, "request")
+	exchange, err := u.Prepare(t.Context(), forward.Call{Route: r, Target: target, RequestID: "request", Team: "payments"})
 	if err != nil {
 		t.Fatal(err)
 	}

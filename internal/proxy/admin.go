@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
+
+	"github.com/c1proxy/c1proxy/internal/gate"
 )
 
 // readyTimeout bounds one readiness probe.
@@ -39,8 +41,9 @@ func (p *Proxy) admin() http.Handler {
 }
 
 // Ready probes every dependency: that the audit can append, and that each
-// tenant has a token, which it fetches if there is none. It is false from the
-// moment that the proxy begins to stop.
+// tenant has a token, which it fetches if there is none. It also tells whether
+// each tenant's C1 answers. It is false from the moment that the proxy begins to
+// stop.
 func (p *Proxy) Ready(ctx context.Context) readiness {
 	state := readiness{Ready: true, Checks: make(map[string]string)}
 	check := func(name string, err error) {
@@ -55,11 +58,24 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 		_, err := source.Token(ctx)
 		check("token/"+name, err)
 	}
+	for name, t := range p.tenants {
+		state.Checks["c1/"+name] = answering(t.upstream.State())
+	}
 	if p.draining.Load() {
 		state.Ready = false
 		state.Checks["server"] = "stopping"
 	}
 	return state
+}
+
+// answering says whether a tenant's C1 answers. One that does not makes nobody
+// unready: the other tenants' calls are served, and its own are told at once
+// that nothing was sent, which no other replica could do better.
+func answering(s gate.State) string {
+	if !s.Down {
+		return "ok"
+	}
+	return "has not answered since " + s.Since.UTC().Format(time.RFC3339) + "; calls are refused, and one at a time finds out whether it does again"
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) {

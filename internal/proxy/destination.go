@@ -21,7 +21,7 @@ import (
 
 // A destination is where a procedure's calls go. prepare does all that can
 // fail without anything being sent, notes the path values in c, and returns
-// the exchange that sends the call.
+// the exchange that sends the call, or drops it.
 type destination interface {
 	prepare(ctx context.Context, c *call, in inbound) (exchange, error)
 }
@@ -36,6 +36,7 @@ type upstreams struct {
 // A tenant is one C1.
 type tenant struct {
 	name     string
+	way      way
 	upstream *forward.Upstream
 	metrics  *telemetry.Tenant
 }
@@ -47,12 +48,23 @@ func (u *upstreams) prepare(ctx context.Context, c *call, in inbound) (exchange,
 		return nil, err
 	}
 	t := u.byTenant[c.who.Tenant]
-	ready, err := t.upstream.Prepare(ctx, u.route, target, c.id)
+	ready, err := t.upstream.Prepare(ctx, forward.Call{Route: u.route, Target: target, RequestID: c.id, Team: c.who.Team})
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) answer { return u.send(ctx, t, ready, in.raw != nil) }, nil
+	return &delivery{Exchange: ready, tenant: t, route: u.route, asIs: in.raw != nil}, nil
 }
+
+// A delivery is a call that is ready to go to C1.
+type delivery struct {
+	*forward.Exchange
+	tenant *tenant
+	route  *route.Route
+	// asIs leaves the answer as it came, if it is JSON at all.
+	asIs bool
+}
+
+func (d *delivery) drop() { d.Drop() }
 
 // target is what the request becomes on C1's side. The path is made anew on
 // every door, of the values that were checked.
@@ -73,17 +85,16 @@ func (c *call) note(values []route.Value) {
 	}
 }
 
-// send makes the exchange and says what became of it. asIs leaves the answer as
-// it came, if it is JSON at all.
-func (u *upstreams) send(ctx context.Context, t *tenant, ready *forward.Exchange, asIs bool) answer {
-	result, err := ready.Send(ctx)
+// send makes the exchange and says what became of it.
+func (d *delivery) send(ctx context.Context) answer {
+	result, err := d.Send(ctx)
 	for _, status := range result.Attempts {
-		t.metrics.Sent(status)
+		d.tenant.metrics.Sent(status)
 	}
 	a := answer{status: result.Status, attempts: result.Attempts}
 	if err == nil {
-		if err = u.read(&a, result.Body, asIs); err != nil {
-			err = fault.Unusable(u.route.ReadOnly, result.Status, "C1's answer is not the JSON that it should be").Because(err)
+		if err = d.read(&a, result.Body); err != nil {
+			err = fault.Unusable(d.route.ReadOnly, result.Status, "C1's answer is not the JSON that it should be").Because(err)
 		}
 	}
 	a.fault = fault.Of(err)
@@ -92,9 +103,9 @@ func (u *upstreams) send(ctx context.Context, t *tenant, ready *forward.Exchange
 }
 
 // read reads C1's answer into a.
-func (u *upstreams) read(a *answer, body []byte, asIs bool) (err error) {
-	if !asIs {
-		a.message, a.strays, err = transcode.Answer(body, u.route.Output)
+func (d *delivery) read(a *answer, body []byte) (err error) {
+	if !d.asIs {
+		a.message, a.strays, err = transcode.Answer(body, d.route.Output)
 		return err
 	}
 	a.body = body
@@ -112,7 +123,7 @@ func outcomeOf(sent bool, f *fault.Fault) audit.Outcome {
 		return audit.OutcomeOK
 	case !sent:
 		return audit.OutcomeNotSent
-	case f.Reason == fault.OutcomeUnknown || f.Reason == fault.DeadlineExceeded:
+	case f.Reason == fault.OutcomeUnknown || f.Reason == fault.DeadlineExceeded || f.Reason == fault.Canceled:
 		return audit.OutcomeIndeterminate
 	}
 	return audit.OutcomeFailed
@@ -131,15 +142,26 @@ type Local struct {
 }
 
 func (l Local) prepare(caller context.Context, _ *call, in inbound) (exchange, error) {
-	return func(context.Context) answer {
-		a := answer{outcome: audit.OutcomeOK}
-		a.message, a.header, a.trailer, a.err = l.Handle(caller, in.request, in.message)
-		if a.err != nil {
-			a.outcome = audit.OutcomeFailed
-			if asConnect(a.err) == nil {
-				a.fault, a.err = fault.Of(a.err), nil
-			}
+	return &visit{local: l, caller: caller, in: in}, nil
+}
+
+// A visit is a call that is ready to be answered here.
+type visit struct {
+	local  Local
+	caller context.Context
+	in     inbound
+}
+
+func (v *visit) drop() {}
+
+func (v *visit) send(context.Context) answer {
+	a := answer{outcome: audit.OutcomeOK}
+	a.message, a.header, a.trailer, a.err = v.local.Handle(v.caller, v.in.request, v.in.message)
+	if a.err != nil {
+		a.outcome = audit.OutcomeFailed
+		if asConnect(a.err) == nil {
+			a.fault, a.err = fault.Of(a.err), nil
 		}
-		return a
-	}, nil
+	}
+	return a
 }

@@ -14,7 +14,7 @@
 //	    Connect, gRPC, gRPC-Web      connect.go, rpc.go; the messages stay bytes
 //	    or C1's own paths            rest.go (package rest); nothing is re-encoded
 //	      decode                     bytes to message (package transcode)
-//	      prepare       serve.go     path, body, token: all that can fail without C1 knowing
+//	      prepare       serve.go     path, body, a place, a token: all that can fail without C1 knowing
 //	      intent                     durable, or nothing is sent (package audit)
 //	      send                       one HTTP exchange (package forward)
 //	      outcome                    durable, or the caller is told that it is unknown

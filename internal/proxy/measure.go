@@ -13,15 +13,28 @@ func (p *Proxy) measure() {
 		m.Gauge("c1proxy_token_clock_skew_seconds", "How far C1's clock is ahead of this one, by the token endpoint's last answer.",
 			map[string]string{"tenant": name}, func() float64 { return source.State().Skew.Seconds() })
 	}
+	for name, t := range p.tenants {
+		labels := map[string]string{"tenant": name}
+		m.Gauge("c1proxy_tenant_in_flight", "Calls that have a place with the tenant's C1.", labels,
+			func() float64 { return float64(t.upstream.State().InFlight) })
+		m.Gauge("c1proxy_tenant_waiting", "Calls that wait for a place.", labels,
+			func() float64 { return float64(t.upstream.State().Waiting) })
+		m.Gauge("c1proxy_tenant_down", "1 while the tenant's C1 does not answer and its calls are refused.", labels,
+			func() float64 { return truth(t.upstream.State().Down) })
+		m.Counter("c1proxy_tenant_down_total", "Times that the tenant's C1 was found not to answer.", labels,
+			func() float64 { return float64(t.upstream.State().Opened) })
+		m.Counter("c1proxy_retries_total", "Requests to C1 without side effects that were made again.", labels,
+			func() float64 { return float64(t.upstream.State().Retries) })
+	}
 	m.Gauge("c1proxy_audit_healthy", "1 while the audit is expected to append.", nil,
 		func() float64 { return truth(p.gateway.log.Healthy() == nil) })
 	m.Gauge("c1proxy_audit_open_intents", "Calls whose intent is on record and whose outcome is not.", nil,
 		func() float64 { return float64(p.gateway.log.Stats().OpenIntents) })
-	m.Counter("c1proxy_audit_records_total", "Records that are durable.",
+	m.Counter("c1proxy_audit_records_total", "Records that are durable.", nil,
 		func() float64 { return float64(p.gateway.log.Stats().Records) })
-	m.Counter("c1proxy_audit_syncs_total", "Times that records were made durable, many at once.",
+	m.Counter("c1proxy_audit_syncs_total", "Times that records were made durable, many at once.", nil,
 		func() float64 { return float64(p.gateway.log.Stats().Syncs) })
-	m.Counter("c1proxy_audit_failures_total", "Records that could not be made durable when they were due.",
+	m.Counter("c1proxy_audit_failures_total", "Records that could not be made durable when they were due.", nil,
 		func() float64 { return float64(p.gateway.log.Stats().Failures) })
 }
 

@@ -247,7 +247,7 @@ func (p *Proxy) Close() error {
 		source.Close()
 	}
 	for _, t := range p.tenants {
-		t.upstream.Close()
+		t.way.close()
 	}
 	if p.gateway.log != nil {
 		errs = append(errs, p.gateway.log.Close())

@@ -36,10 +36,16 @@ type raw struct {
 // answered before the outcome is. The answer is ready to be encoded, and the
 // call has its final record.
 func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
-	send, err := b.destination.prepare(ctx, c, in)
+	prepared, err := b.destination.prepare(ctx, c, in)
 	if err != nil {
 		return answer{fault: b.deny(ctx, c, err)}
 	}
+	delivered := false
+	defer func() {
+		if !delivered {
+			prepared.drop()
+		}
+	}()
 
 	// Either way the call has its final record: of an intent that fails, the
 	// log itself writes it.
@@ -49,19 +55,21 @@ func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
 		return answer{fault: auditUnavailable(ctx, err)}
 	}
 	if err := ctx.Err(); err != nil {
-		send = unsent(err)
+		return b.conclude(ctx, c, intent, answer{fault: fault.Of(err), outcome: audit.OutcomeNotSent})
 	}
 
-	// From here on the call no longer depends on its caller, who is answered
-	// early only if it set a deadline: one that just leaves needs no answer.
+	// From here on a call that has side effects no longer depends on its caller,
+	// who is answered early only if it set a deadline: one that just leaves needs
+	// no answer.
+	delivered = true
 	deadline, hurried := ctx.Deadline()
 	if !hurried {
-		return b.deliver(ctx, c, intent, send)
+		return b.deliver(ctx, c, intent, prepared)
 	}
 	caller, cancel := context.WithDeadline(ctx, deadline.Add(-margin(time.Until(deadline))))
 	defer cancel()
 	finished := make(chan answer, 1)
-	b.gateway.calls.Go(func() { finished <- b.deliver(caller, c, intent, send) })
+	b.gateway.calls.Go(func() { finished <- b.deliver(caller, c, intent, prepared) })
 	select {
 	case a := <-finished:
 		return a
@@ -77,8 +85,13 @@ func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
 // the caller's own clock, and arrive as half of one.
 func margin(left time.Duration) time.Duration { return min(left/8, 50*time.Millisecond) }
 
-// An exchange sends a prepared call, once, and returns what became of it.
-type exchange func(context.Context) answer
+// An exchange is a prepared call, of which one of two things becomes.
+type exchange interface {
+	// send sends it, within the context's life, and returns what became of it.
+	send(context.Context) answer
+	// drop gives it up: nothing was sent.
+	drop()
+}
 
 // An answer is what became of a call.
 type answer struct {
@@ -100,22 +113,21 @@ type answer struct {
 	attempts []int
 }
 
-// unsent is the exchange of a call whose caller left before it was sent.
-func unsent(err error) exchange {
-	return func(context.Context) answer {
-		return answer{fault: fault.Of(err), outcome: audit.OutcomeNotSent}
-	}
-}
-
-// deliver sends the call and writes its outcome, whatever becomes of its
-// caller. A panic on the way is an outcome too, and nobody knows which.
-func (b *binding) deliver(caller context.Context, c *call, intent *audit.Record, send exchange) (a answer) {
+// deliver sends the call and writes its outcome. If it has side effects it goes
+// on to its end, whatever becomes of its caller, so that its true outcome is
+// known; if it has none, nobody waits for it any more, and it ends. A panic on
+// the way is an outcome too, and nobody knows which.
+func (b *binding) deliver(caller context.Context, c *call, intent *audit.Record, prepared exchange) (a answer) {
 	defer func() {
 		if value := recover(); value != nil {
 			a = b.conclude(caller, c, intent, answer{fault: b.gateway.panicked(c), outcome: audit.OutcomeIndeterminate})
 		}
 	}()
-	return b.conclude(caller, c, intent, send(context.WithoutCancel(caller)))
+	ctx := caller
+	if !b.route.ReadOnly {
+		ctx = context.WithoutCancel(caller)
+	}
+	return b.conclude(caller, c, intent, prepared.send(ctx))
 }
 
 // conclude writes the outcome. The caller's context only tells whether it is

@@ -9,6 +9,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/credential"
 	"github.com/c1proxy/c1proxy/internal/forward"
+	"github.com/c1proxy/c1proxy/internal/gate"
 )
 
 // openTenants makes the way to each tenant's C1. Every secret is read once, so
@@ -20,11 +21,15 @@ func (p *Proxy) openTenants(cfg *configv1.Config, options Options) error {
 		if err != nil {
 			return fmt.Errorf("read url of tenant %s: %w", name, err)
 		}
+		way, err := wayOf(t, base, options)
+		if err != nil {
+			return fmt.Errorf("tenant %s: %w", name, err)
+		}
 		sourceConfig := credentialOf(t.GetCredential())
 		if err := tryCredential(sourceConfig); err != nil {
 			return fmt.Errorf("read credential of tenant %s: %w", name, err)
 		}
-		sourceConfig.Tenant, sourceConfig.URL, sourceConfig.Logger = name, base, options.Logger
+		sourceConfig.Tenant, sourceConfig.URL, sourceConfig.Logger, sourceConfig.Transport = name, base, options.Logger, way.tokens
 		sourceConfig.Observe = p.gateway.metrics.Exchanges(name)
 		source, err := credential.New(sourceConfig)
 		if err != nil {
@@ -33,8 +38,9 @@ func (p *Proxy) openTenants(cfg *configv1.Config, options Options) error {
 		timeout := t.GetTimeout().AsDuration()
 		p.longest = max(p.longest, timeout)
 		p.tokens[name] = source
-		p.tenants[name] = &tenant{name: name, metrics: p.gateway.metrics.Tenant(name),
-			upstream: forward.New(forward.Config{Tenant: name, URL: base, Tokens: source,
+		p.tenants[name] = &tenant{name: name, way: way, metrics: p.gateway.metrics.Tenant(name),
+			upstream: forward.New(forward.Config{Tenant: name, URL: base, Tokens: source, Transport: way.calls,
+				Gate:      gate.New(gate.Config{Slots: int(t.GetMaxInFlight()), Teams: teamsOf(cfg, name)}),
 				UserAgent: "c1proxy/" + options.Version, Timeout: timeout, ResendOn401: t.GetResendOn_401()})}
 	}
 	return nil
@@ -65,6 +71,17 @@ func try(reads ...func() (string, error)) error {
 		}
 	}
 	return nil
+}
+
+// teamsOf are the names of the teams whose calls go to a tenant.
+func teamsOf(cfg *configv1.Config, tenant string) []string {
+	var names []string
+	for _, team := range cfg.GetTeams() {
+		if team.GetTenant() == tenant {
+			names = append(names, team.GetName())
+		}
+	}
+	return names
 }
 
 // credentialOf says where a credential's secret is read, each time anew.

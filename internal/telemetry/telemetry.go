@@ -87,16 +87,18 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// Gauge registers a value that is read at each scrape. label is a constant
-// label's name and value, or empty.
+// Gauge registers a value that is read at each scrape. labels are constant, or
+// nil.
 func (m *Metrics) Gauge(name, help string, labels map[string]string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, read))
 }
 
-// Counter registers a running total that is read at each scrape.
-func (m *Metrics) Counter(name, help string, read func() float64) {
-	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
+// Counter registers a running total that is read at each scrape. labels are as
+// in Gauge.
+func (m *Metrics) Counter(name, help string, labels map[string]string, read func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, read))
 }
 
 // Fault counts one fault by its reason, which must be from a fixed list.

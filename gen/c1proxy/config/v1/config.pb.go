@@ -267,7 +267,18 @@ type Tenant struct {
 	// requests with side effects from being sent twice, and their callers are told
 	// that the outcome is unknown; what only reads is sent once more all the same,
 	// and so is what C1 only wants a DPoP nonce for (RFC 9449). Default: true.
-	ResendOn_401  *bool `protobuf:"varint,7,opt,name=resend_on_401,json=resendOn401,proto3,oneof" json:"resend_on_401,omitempty"`
+	ResendOn_401 *bool `protobuf:"varint,7,opt,name=resend_on_401,json=resendOn401,proto3,oneof" json:"resend_on_401,omitempty"`
+	// How many calls to this tenant may be under way at once. Half of these places
+	// is divided among its teams, so that none can take all. A call that finds no
+	// place waits for one, for as long as others come to an end and at most 5s, and
+	// is then refused. Default: 16384.
+	MaxInFlight *uint32 `protobuf:"varint,8,opt,name=max_in_flight,json=maxInFlight,proto3,oneof" json:"max_in_flight,omitempty"`
+	// PEM file with the authorities that may vouch for the tenant's certificate,
+	// in place of the system's. Read again when it changes.
+	CaFile string `protobuf:"bytes,9,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
+	// The HTTP proxy by which the tenant is reached. Without it, HTTPS_PROXY and
+	// NO_PROXY in the environment decide, as for any Go program.
+	Proxy         *Proxy `protobuf:"bytes,10,opt,name=proxy,proto3" json:"proxy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +362,92 @@ func (x *Tenant) GetResendOn_401() bool {
 	return false
 }
 
+func (x *Tenant) GetMaxInFlight() uint32 {
+	if x != nil && x.MaxInFlight != nil {
+		return *x.MaxInFlight
+	}
+	return 0
+}
+
+func (x *Tenant) GetCaFile() string {
+	if x != nil {
+		return x.CaFile
+	}
+	return ""
+}
+
+func (x *Tenant) GetProxy() *Proxy {
+	if x != nil {
+		return x.Proxy
+	}
+	return nil
+}
+
+// An HTTP proxy that makes connections for others (CONNECT). It sees the
+// tenant's host and nothing of the calls.
+type Proxy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// http:// or https://, and the proxy's host and port. Required.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// The user that the proxy knows c1proxy by, if it asks.
+	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	// The password of that user. Read again for each connection.
+	Password      *Secret `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proxy) Reset() {
+	*x = Proxy{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proxy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proxy) ProtoMessage() {}
+
+func (x *Proxy) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
+func (*Proxy) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Proxy) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Proxy) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *Proxy) GetPassword() *Secret {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
 // How c1proxy proves itself to C1: client_id with client_secret, client_id
 // with subject_token (workload federation), or an access_token alone.
 type Credential struct {
@@ -381,7 +478,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +490,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +503,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Credential) GetClientId() string {
@@ -472,7 +569,7 @@ type NextCredential struct {
 
 func (x *NextCredential) Reset() {
 	*x = NextCredential{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +581,7 @@ func (x *NextCredential) String() string {
 func (*NextCredential) ProtoMessage() {}
 
 func (x *NextCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +594,7 @@ func (x *NextCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextCredential.ProtoReflect.Descriptor instead.
 func (*NextCredential) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NextCredential) GetClientId() string {
@@ -543,7 +640,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +652,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +665,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Secret) GetFile() string {
@@ -604,7 +701,7 @@ type Team struct {
 
 func (x *Team) Reset() {
 	*x = Team{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +713,7 @@ func (x *Team) String() string {
 func (*Team) ProtoMessage() {}
 
 func (x *Team) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +726,7 @@ func (x *Team) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Team.ProtoReflect.Descriptor instead.
 func (*Team) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Team) GetName() string {
@@ -681,7 +778,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +790,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +803,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Caller) GetName() string {
@@ -734,7 +831,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +843,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +856,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ApiKey) GetSha256() string {
@@ -791,7 +888,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +900,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +913,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Rule) GetMethods() []string {
@@ -853,7 +950,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +962,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +975,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Limits) GetTeam() *Limit {
@@ -910,7 +1007,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1019,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +1032,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Limit) GetRate() uint32 {
@@ -981,7 +1078,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1090,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1103,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Audit) GetDir() string {
@@ -1048,7 +1145,7 @@ type Admin struct {
 
 func (x *Admin) Reset() {
 	*x = Admin{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1157,7 @@ func (x *Admin) String() string {
 func (*Admin) ProtoMessage() {}
 
 func (x *Admin) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1170,7 @@ func (x *Admin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admin.ProtoReflect.Descriptor instead.
 func (*Admin) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Admin) GetAddress() string {
@@ -1106,7 +1203,7 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\v_reflection\"\x7f\n" +
 	"\x03TLS\x12<\n" +
 	"\tcert_file\x18\x01 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.crtR\bcertFile\x12:\n" +
-	"\bkey_file\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.keyR\akeyFile\"\xa5\x03\n" +
+	"\bkey_file\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.keyR\akeyFile\"\xd6\x04\n" +
 	"\x06Tenant\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xbaH'\xc8\x01\x01r\"2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x04acmeR\x04name\x12:\n" +
 	"\x03url\x18\x02 \x01(\tB(\xbaH%\xc8\x01\x01r \x18\x80\x04\x92\x02\x1ahttps://acme.conductor.oneR\x03url\x12%\n" +
@@ -1116,8 +1213,17 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"credential\x12.\n" +
 	"\x05limit\x18\x05 \x01(\v2\x18.c1proxy.config.v1.LimitR\x05limit\x12F\n" +
 	"\atimeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xac\x022\x04\x10\xc0\x84=R\atimeout\x12'\n" +
-	"\rresend_on_401\x18\a \x01(\bH\x00R\vresendOn401\x88\x01\x01B\x10\n" +
-	"\x0e_resend_on_401\"\x9b\x03\n" +
+	"\rresend_on_401\x18\a \x01(\bH\x00R\vresendOn401\x88\x01\x01\x124\n" +
+	"\rmax_in_flight\x18\b \x01(\rB\v\xbaH\b*\x06\x18\xc0\x84=(\x01H\x01R\vmaxInFlight\x88\x01\x01\x127\n" +
+	"\aca_file\x18\t \x01(\tB\x1e\xbaH\x1br\x19\x18\x80 \x92\x02\x13/etc/c1proxy/ca.pemR\x06caFile\x12.\n" +
+	"\x05proxy\x18\n" +
+	" \x01(\v2\x18.c1proxy.config.v1.ProxyR\x05proxyB\x10\n" +
+	"\x0e_resend_on_401B\x10\n" +
+	"\x0e_max_in_flight\"\xad\x01\n" +
+	"\x05Proxy\x12=\n" +
+	"\x03url\x18\x01 \x01(\tB+\xbaH(\xc8\x01\x01r#\x18\x80\x04\x92\x02\x1dhttp://proxy.example.com:3128R\x03url\x12.\n" +
+	"\busername\x18\x02 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x02\x92\x02\ac1proxyR\busername\x125\n" +
+	"\bpassword\x18\x03 \x01(\v2\x19.c1proxy.config.v1.SecretR\bpassword\"\x9b\x03\n" +
 	"\n" +
 	"Credential\x12O\n" +
 	"\tclient_id\x18\x01 \x01(\tB2\xbaH/r-\x18\x80\x04\x92\x02'clever-fox-42195@acme.conductor.one/spcR\bclientId\x12>\n" +
@@ -1187,53 +1293,56 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
 	(*TLS)(nil),                 // 2: c1proxy.config.v1.TLS
 	(*Tenant)(nil),              // 3: c1proxy.config.v1.Tenant
-	(*Credential)(nil),          // 4: c1proxy.config.v1.Credential
-	(*NextCredential)(nil),      // 5: c1proxy.config.v1.NextCredential
-	(*Secret)(nil),              // 6: c1proxy.config.v1.Secret
-	(*Team)(nil),                // 7: c1proxy.config.v1.Team
-	(*Caller)(nil),              // 8: c1proxy.config.v1.Caller
-	(*ApiKey)(nil),              // 9: c1proxy.config.v1.ApiKey
-	(*Rule)(nil),                // 10: c1proxy.config.v1.Rule
-	(*Limits)(nil),              // 11: c1proxy.config.v1.Limits
-	(*Limit)(nil),               // 12: c1proxy.config.v1.Limit
-	(*Audit)(nil),               // 13: c1proxy.config.v1.Audit
-	(*Admin)(nil),               // 14: c1proxy.config.v1.Admin
-	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
+	(*Proxy)(nil),               // 4: c1proxy.config.v1.Proxy
+	(*Credential)(nil),          // 5: c1proxy.config.v1.Credential
+	(*NextCredential)(nil),      // 6: c1proxy.config.v1.NextCredential
+	(*Secret)(nil),              // 7: c1proxy.config.v1.Secret
+	(*Team)(nil),                // 8: c1proxy.config.v1.Team
+	(*Caller)(nil),              // 9: c1proxy.config.v1.Caller
+	(*ApiKey)(nil),              // 10: c1proxy.config.v1.ApiKey
+	(*Rule)(nil),                // 11: c1proxy.config.v1.Rule
+	(*Limits)(nil),              // 12: c1proxy.config.v1.Limits
+	(*Limit)(nil),               // 13: c1proxy.config.v1.Limit
+	(*Audit)(nil),               // 14: c1proxy.config.v1.Audit
+	(*Admin)(nil),               // 15: c1proxy.config.v1.Admin
+	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
 	3,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
-	7,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
-	13, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
-	14, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
+	8,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
+	14, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
+	15, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
 	2,  // 5: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	4,  // 6: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
-	12, // 7: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	15, // 8: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
-	6,  // 9: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
-	6,  // 10: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
-	6,  // 11: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
-	5,  // 12: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
-	6,  // 13: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
-	6,  // 14: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
-	8,  // 15: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
-	10, // 16: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
-	11, // 17: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
-	9,  // 18: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
-	12, // 19: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
-	12, // 20: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	15, // 21: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	5,  // 6: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
+	13, // 7: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
+	16, // 8: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	4,  // 9: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
+	7,  // 10: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
+	7,  // 11: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 12: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
+	7,  // 13: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
+	6,  // 14: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
+	7,  // 15: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 16: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
+	9,  // 17: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
+	11, // 18: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
+	12, // 19: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
+	10, // 20: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
+	13, // 21: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
+	13, // 22: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
+	16, // 23: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -1243,14 +1352,14 @@ func file_c1proxy_config_v1_config_proto_init() {
 	}
 	file_c1proxy_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[13].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
