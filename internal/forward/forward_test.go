@@ -130,7 +130,13 @@ func TestDelivery(t *testing.T) {
 		{"none", sandbox.Fault{}, 0},
 		{"401 once", sandbox.Unauthorized(), 0},
 		{"403", sandbox.Failing(403), connect.CodePermissionDenied},
+		{"404", sandbox.Failing(404), connect.CodeNotFound},
+		{"409", sandbox.Failing(409), connect.CodeAborted},
+		{"412", sandbox.Failing(412), connect.CodeFailedPrecondition},
+		{"422", sandbox.Failing(422), connect.CodeInvalidArgument},
 		{"429", sandbox.RateLimited("3"), connect.CodeResourceExhausted},
+		{"429 with nonsense", sandbox.RateLimited("soon"), connect.CodeResourceExhausted},
+		{"429 for ever", sandbox.RateLimited("1000000000"), connect.CodeResourceExhausted},
 		{"500", sandbox.Failing(500), connect.CodeUnknown},
 		{"500 after acting", sandbox.Failing(500).AfterActing(), connect.CodeUnknown},
 		{"502", sandbox.HTML(502), connect.CodeUnknown},
@@ -148,6 +154,10 @@ func TestDelivery(t *testing.T) {
 		{"disconnect after acting", sandbox.Disconnect().AfterActing(), connect.CodeUnknown},
 		{"held", sandbox.Held(held), connect.CodeDeadlineExceeded},
 		{"stalled body", sandbox.StalledBody(held), connect.CodeDeadlineExceeded},
+		{"drip", sandbox.Drip(time.Second), connect.CodeDeadlineExceeded},
+		{"short length", sandbox.ShortLength(), connect.CodeUnknown},
+		{"unknown field", sandbox.UnknownField(), 0},
+		{"duplicate key", sandbox.DuplicateKey(), connect.CodeUnknown},
 		{"huge", sandbox.Huge(16), connect.CodeUnknown},
 		{"bomb", sandbox.GzipBomb(32), connect.CodeUnknown},
 		{"nested", sandbox.Nested(100_000), connect.CodeUnknown},
@@ -207,26 +217,72 @@ func TestDelivery(t *testing.T) {
 	t.Logf("%d faults, none delivered twice", checked)
 }
 
-// What net/http resends by itself on HTTP/2 unless it is stopped.
+// What net/http resends by itself on HTTP/2 unless it is stopped: not with any
+// verb that has side effects, a DELETE included. A read is tried again, by us.
 func TestNothingIsResent(t *testing.T) {
-	for _, reaction := range []sandbox.Reaction{sandbox.RefuseStream, sandbox.GoAwayUnprocessed, sandbox.GoAwayProcessed,
-		sandbox.ResetCancel, sandbox.ResetInternal, sandbox.CloseConnection} {
-		c1, err := sandbox.StartFramer("127.0.0.1:0", sandbox.FramerConfig{TLS: true, Reactions: []sandbox.Reaction{reaction, sandbox.Respond}})
+	wires, calls := 0, 0
+	for class, r := range classes(t) {
+		for _, reaction := range []sandbox.Reaction{sandbox.RefuseStream, sandbox.GoAwayUnprocessed, sandbox.GoAwayProcessed,
+			sandbox.ResetCancel, sandbox.ResetInternal, sandbox.CloseConnection} {
+			c1, err := sandbox.StartFramer("127.0.0.1:0", sandbox.FramerConfig{TLS: true, Reactions: []sandbox.Reaction{reaction, sandbox.Respond}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			u := upstream(t, c1.URL(), "a@127.0.0.1/spc", "secret", c1.CertPEM(), 5*time.Second)
+			_, f := call(t, u, r)
+			if r.ReadOnly && f != nil {
+				t.Errorf("%s, reaction %d: got %v, want success at last", class, reaction, f)
+			}
+			if !r.ReadOnly {
+				calls++
+				wires += len(c1.Requests())
+				if f == nil || f.Code != connect.CodeUnknown || len(c1.Requests()) != 1 {
+					t.Errorf("%s, reaction %d: got %v, want unknown; on the wire: %v", class, reaction, f, c1.Requests())
+				}
+			}
+			if err := c1.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Logf("%d calls with side effects, %d requests on the wire", calls, wires)
+}
+
+// What net/http resends by itself on a connection that has been used, and that
+// dies as the request comes: nothing that has side effects, whatever its verb.
+func TestNothingIsResentOnUsedConnections(t *testing.T) {
+	faults := []sandbox.Fault{sandbox.ResetUnread(), sandbox.Reset(), sandbox.Disconnect(), sandbox.Failing(503), sandbox.CutBody()}
+	wires, calls := 0, 0
+	for _, https := range []bool{false, true} {
+		c1, err := sandbox.Start("127.0.0.1:0", sandbox.Config{TLS: https, Stateless: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		u := upstream(t, c1.URL(), "a@127.0.0.1/spc", "secret", c1.CertPEM(), 5*time.Second)
-		_, f := send(t, u, "sync")
-		if f == nil || f.Code != connect.CodeUnknown {
-			t.Errorf("reaction %d: got %v, want unknown", reaction, f)
-		}
-		if requests := c1.Requests(); len(requests) != 1 {
-			t.Errorf("reaction %d: %d requests on the wire: %v", reaction, len(requests), requests)
-		}
-		if err := c1.Close(); err != nil {
-			t.Error(err)
+		defer c1.Close()
+		facts := c1.Facts()
+		for class, r := range classes(t) {
+			if r.ReadOnly {
+				continue
+			}
+			u := upstream(t, c1.URL(), facts.ClientID, facts.ClientSecret, c1.CertPEM(), 5*time.Second)
+			for _, bad := range faults {
+				for _, prior := range []int{1, 2} { // the second time, nothing is new
+					if _, f := call(t, u, r); f != nil {
+						t.Fatalf("%s: %v", class, f)
+					}
+					c1.Reset()
+					c1.Inject(sandbox.Rule{Fault: bad, On: r.Method(), Times: 1})
+					result, f := call(t, u, r)
+					calls++
+					wires += c1.Hits()
+					if f == nil || f.Code != connect.CodeUnknown || c1.Hits() != 1 || len(result.Attempts) != 1 {
+						t.Errorf("%s, %v, %d, HTTPS %v: got %v; %d on the wire", class, bad, prior, https, f, c1.Hits())
+					}
+				}
+			}
 		}
 	}
+	t.Logf("%d calls with side effects, %d requests on the wire", calls, wires)
 }
 
 // F9: a token that is refused is fetched anew once, by however many callers;

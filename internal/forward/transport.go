@@ -55,9 +55,10 @@ type Transport struct {
 	current atomic.Pointer[http.Transport]
 	checked atomic.Int64 // when CAFile was looked at, in Unix nanoseconds
 
-	mu       sync.Mutex
-	modified time.Time // of CAFile; guarded by mu
-	size     int64     // of CAFile; guarded by mu
+	mu        sync.Mutex // guards what follows
+	modified  time.Time  // of CAFile, when it was last good
+	size      int64      // of CAFile, then
+	complaint string     // what the log has last had a line of
 }
 
 // NewTransport returns a Transport. Its only I/O is to read CAFile, and the
@@ -89,8 +90,12 @@ func (t *Transport) refresh() {
 	if now-checked < int64(staleAfter) || !t.checked.CompareAndSwap(checked, now) {
 		return
 	}
-	if err := t.load(); err != nil {
+	err := t.load()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil && t.complaint != err.Error() {
 		t.cfg.Logger.Error("the authorities could not be read again; the old ones stay", "error", err)
+		t.complaint = err.Error()
 	}
 }
 
@@ -107,8 +112,6 @@ func (t *Transport) load() error {
 		if info.ModTime().Equal(t.modified) && info.Size() == t.size {
 			return nil
 		}
-		// Noted first, so that a bad file is complained of once.
-		t.modified, t.size = info.ModTime(), info.Size()
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("read ca_file: %w", err)
@@ -117,6 +120,7 @@ func (t *Transport) load() error {
 		if !authorities.AppendCertsFromPEM(data) {
 			return fmt.Errorf("read ca_file: %s holds no certificate in PEM", file)
 		}
+		t.modified, t.size, t.complaint = info.ModTime(), info.Size(), ""
 	}
 	if old := t.current.Swap(t.make(authorities)); old != nil {
 		old.CloseIdleConnections()

@@ -35,7 +35,7 @@
 //   - anything else: [Rewritten].
 //
 // What no net/http server can do, refusing a stream or going away below it, a
-// [Framer] does.
+// [Framer] does. What stands before C1 in a company is a [Proxy].
 //
 // # Where it differs from C1
 //
