@@ -42,6 +42,8 @@ type gateway struct {
 	logs     *syncBuffer
 	stop     func() error
 	insecure *tls.Config
+	// keys of the tenant besides url and credential, a line each.
+	tenantKeys []string
 }
 
 // syncBuffer is a bytes.Buffer for several goroutines.
@@ -70,6 +72,7 @@ type setup struct {
 	local  []proxy.Local
 	check  config.Check // in place of proxy.Check, which knows no local procedures
 	tenant string       // the URL of C1, if it is not the sandbox's
+	keys   []string     // of the tenant, such as "timeout: 1s"
 }
 
 // start starts a sandbox and a gateway with two teams: payments, whose
@@ -91,6 +94,10 @@ func start(t testing.TB, change ...func(*setup)) *gateway {
 		s.tenant = c1.URL()
 	}
 	g := &gateway{t: t, c1: c1, facts: c1.Facts(), dir: filepath.Join(t.TempDir(), "audit"), keys: map[string]string{}, logs: new(syncBuffer)}
+	g.tenantKeys = s.keys
+	if c1.CertPEM() != nil {
+		g.trust(c1.CertPEM())
+	}
 	text := g.configuration(s.tenant)
 	if s.yaml != nil {
 		text = s.yaml(text)
@@ -123,6 +130,16 @@ func start(t testing.TB, change ...func(*setup)) *gateway {
 	})
 	t.Cleanup(g.finish)
 	return g
+}
+
+// trust has the tenant's certificate vouched for by itself.
+func (g *gateway) trust(certPEM []byte) {
+	g.t.Helper()
+	file := filepath.Join(filepath.Dir(g.dir), "ca.pem")
+	if err := os.WriteFile(file, certPEM, 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+	g.tenantKeys = append(g.tenantKeys, "ca_file: "+file)
 }
 
 // finish drains the gateway and verifies its audit.
@@ -187,7 +204,7 @@ tenants:
   - name: acme
     url: `+tenant+`
     allow_insecure: true
-    credential:
+`+g.keyLines()+`    credential:
       client_id: `+g.facts.ClientID+`
       client_secret: {file: "`+secret+`"}
 teams:
@@ -217,6 +234,14 @@ teams:
 audit: {dir: "`+g.dir+`", key_file: "`+filepath.Join(dir, "audit.key")+`"}
 admin: {address: "127.0.0.1:0"}
 `, hashes...)
+}
+
+// keyLines are the tenant's further keys.
+func (g *gateway) keyLines() (lines string) {
+	for _, key := range g.tenantKeys {
+		lines += "    " + key + "\n"
+	}
+	return lines
 }
 
 // A protocol is a way into the gateway. The last one is C1's own paths.

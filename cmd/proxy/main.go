@@ -50,6 +50,9 @@ type terminal struct {
 
 // run runs one command line and returns the exit code.
 func run(args []string, out, stderr io.Writer) int {
+	// The standard logger is net/http's, whose client writes to it what a server
+	// sent unasked: bytes of an answer. What is worth a line is logged by us.
+	log.SetOutput(io.Discard)
 	code := -1
 	parser, err := kong.New(&cli{},
 		kong.Name("proxy"),

@@ -15,6 +15,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
@@ -47,6 +48,8 @@ type Config struct {
 	Transport http.RoundTripper
 	// Gate decides which calls may be sent now. Required.
 	Gate *gate.Gate
+	// Logger is told when C1 no longer answers, and when it does again. Required.
+	Logger *slog.Logger
 	// UserAgent names this program to C1.
 	UserAgent string
 	// Timeout bounds one call's exchange, from Send to the last byte of the
@@ -209,9 +212,9 @@ func (x *Exchange) attempt(ctx context.Context) (Result, error) {
 	}
 	response, err := x.upstream.cfg.Transport.RoundTrip(request)
 	if err != nil {
-		return Result{Attempts: []int{0}, Sent: flight.departed()}, x.broken(ctx, flight.departed(), err)
+		return Result{Attempts: flight.attempts(x.route.ReadOnly, 0), Sent: flight.departed()}, x.broken(ctx, flight.departed(), err)
 	}
-	result := Result{Status: response.StatusCode, Attempts: []int{response.StatusCode}, Sent: true}
+	result := Result{Status: response.StatusCode, Attempts: flight.attempts(x.route.ReadOnly, response.StatusCode), Sent: true}
 	result.nonce = x.token.Answered(response.StatusCode, response.Header)
 	body, err := read(response)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -69,7 +70,7 @@ func upstream(t *testing.T, at, clientID, secret string, certPEM []byte, timeout
 		t.Fatal(err)
 	}
 	t.Cleanup(way.CloseIdleConnections)
-	return forward.New(forward.Config{Tenant: "acme", URL: base, Tokens: source, UserAgent: "c1proxy/test", Transport: way,
+	return forward.New(forward.Config{Tenant: "acme", URL: base, Tokens: source, UserAgent: "c1proxy/test", Logger: slog.New(slog.DiscardHandler), Transport: way,
 		Gate: gate.New(gate.Config{Slots: 64, Teams: []string{"payments"}}), Timeout: timeout, ResendOn401: true})
 }
 

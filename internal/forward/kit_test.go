@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -157,7 +158,7 @@ func scripted(t testing.TB, way http.RoundTripper, timeout time.Duration) *forwa
 		t.Fatal(err)
 	}
 	t.Cleanup(source.Close)
-	return forward.New(forward.Config{Tenant: "acme", URL: base, Tokens: source, Transport: way, UserAgent: "c1proxy/test",
+	return forward.New(forward.Config{Tenant: "acme", URL: base, Tokens: source, Transport: way, UserAgent: "c1proxy/test", Logger: slog.New(slog.DiscardHandler),
 		Gate: gate.New(gate.Config{Slots: 64, Teams: []string{"payments"}}), Timeout: timeout, ResendOn401: true})
 }
 

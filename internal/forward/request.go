@@ -58,22 +58,33 @@ func (x *Exchange) redact(f *fault.Fault) *fault.Fault {
 	return f
 }
 
-// A flight observes whether a request can have left.
+// A flight observes whether a request can have left, and how often.
 type flight struct {
-	connected atomic.Bool
+	connections atomic.Int32
 }
 
 // trace returns a context that tells f when the transport has a connection
 // for the request. Until then not a byte of it can have been written.
 func (f *flight) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { f.connected.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { f.connections.Add(1) },
 	})
 }
 
 // departed is false only if no connection was had. What happens on a
 // connection cannot be proven from outside net/http, and counts as sent.
-func (f *flight) departed() bool { return f.connected.Load() }
+func (f *flight) departed() bool { return f.connections.Load() > 0 }
+
+// attempts are those of a request whose last one had the status. net/http sends
+// a GET once more by itself when a connection that it has used before breaks
+// (see http.Transport), and each time the request has a connection of its own. For
+// anything else it does so only if not a byte was written.
+func (f *flight) attempts(readOnly bool, status int) []int {
+	if n := int(f.connections.Load()); readOnly && n > 1 {
+		return append(make([]int, n-1), status)
+	}
+	return []int{status}
+}
 
 var errTooLarge = errors.New("the answer is too large")
 

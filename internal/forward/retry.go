@@ -65,7 +65,12 @@ func (x *Exchange) report(result Result, err error, took time.Duration) {
 	if f != nil && f.Reason == fault.DeadlineExceeded && took >= min(silence, x.upstream.cfg.Timeout) {
 		v = gate.Failed
 	}
-	x.pass.Report(v)
+	switch cfg := &x.upstream.cfg; x.pass.Report(v) {
+	case gate.Opened:
+		cfg.Logger.Warn("C1 does not answer: calls to it are refused", "tenant", cfg.Tenant, "last", f)
+	case gate.Closed:
+		cfg.Logger.Info("C1 answers again", "tenant", cfg.Tenant)
+	}
 }
 
 // verdict is what an attempt says of C1, whatever it says to the caller. A

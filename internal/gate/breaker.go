@@ -77,8 +77,9 @@ func (b *breaker) wait(operation string) time.Duration {
 	return 0
 }
 
-// report takes the verdict of an attempt, which was the probe or not.
-func (b *breaker) report(operation string, v Verdict, probe bool) {
+// report takes the verdict of an attempt, which was the probe or not, and says
+// whether the breaker opened or closed with it.
+func (b *breaker) report(operation string, v Verdict, probe bool) (change Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if probe {
@@ -86,6 +87,9 @@ func (b *breaker) report(operation string, v Verdict, probe bool) {
 	}
 	switch v {
 	case Alive:
+		if !b.since.IsZero() {
+			change = Closed
+		}
 		b.failures, b.nowhere = 0, false
 		b.since, b.until, b.pause = time.Time{}, time.Time{}, 0
 		clear(b.failed)
@@ -97,10 +101,12 @@ func (b *breaker) report(operation string, v Verdict, probe bool) {
 			b.since = time.Now()
 			b.opened++
 			b.rest()
+			change = Opened
 		} else if probe {
 			b.rest()
 		}
 	}
+	return change
 }
 
 // rest begins a pause, twice as long as the last, less up to half of it at

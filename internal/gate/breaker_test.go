@@ -179,6 +179,27 @@ func TestBreakerOfOneOperation(t *testing.T) {
 	})
 }
 
+// Whoever reports is told when it opens and when it closes, and of nothing else.
+func TestBreakerChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate.New(gate.Config{Slots: 10})
+		p, err := g.Enter(t.Context(), "", "op")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Leave()
+		for i, step := range []struct {
+			v    gate.Verdict
+			want gate.Change
+		}{{gate.Alive, gate.Same}, {gate.Failed, 0}, {gate.Unreachable, 0}, {gate.Failed, 0}, {gate.Failed, 0}, {gate.Failed, gate.Opened},
+			{gate.Failed, gate.Same}, {gate.Unclear, gate.Same}, {gate.Alive, gate.Closed}, {gate.Alive, gate.Same}} {
+			if got := p.Report(step.v); got != step.want {
+				t.Errorf("report %d: got %d, want %d", i, got, step.want)
+			}
+		}
+	})
+}
+
 // Nothing is made again while C1 is down.
 func TestNoRetryWhileDown(t *testing.T) {
 	g := gate.New(gate.Config{Slots: 10})

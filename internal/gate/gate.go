@@ -112,10 +112,24 @@ type Pass struct {
 	probe, left     bool
 }
 
-// Report says what came of an attempt.
-func (p *Pass) Report(v Verdict) {
-	p.gate.breaker.report(p.operation, v, p.probe)
+// A Change is what a verdict did to the breaker.
+type Change uint8
+
+// The changes.
+const (
+	// Same is none.
+	Same Change = iota
+	// Opened says that C1 is now taken to be down.
+	Opened
+	// Closed says that it answers again.
+	Closed
+)
+
+// Report says what came of an attempt, and is told what that changed.
+func (p *Pass) Report(v Verdict) Change {
+	probe := p.probe
 	p.probe = false
+	return p.gate.breaker.report(p.operation, v, probe)
 }
 
 // First notes the first attempt at what may be made again: it earns the tenant

@@ -95,8 +95,12 @@ func (g *gateway) bindStream(procedure, rule string, inner http.Handler) http.Ha
 }
 
 // logFault logs what an operator must see: faults on our side or C1's, with
-// their cause. What a caller did wrong is in the audit and the metrics.
+// their cause. What a caller did wrong is in the audit and the metrics, and so
+// is what comes by the thousand when C1 is down or slow, which is logged once.
 func (g *gateway) logFault(c *call, f *fault.Fault) {
+	if f.Reason == fault.Overloaded || f.Reason == fault.UpstreamDown {
+		return
+	}
 	switch f.Code {
 	case connect.CodeUnavailable, connect.CodeInternal, connect.CodeUnknown, connect.CodeDeadlineExceeded:
 		g.logger.Warn("a call failed", "request_id", c.id, "procedure", c.binding.route.Method(), "fault", f)

@@ -39,7 +39,7 @@ func (p *Proxy) openTenants(cfg *configv1.Config, options Options) error {
 		p.longest = max(p.longest, timeout)
 		p.tokens[name] = source
 		p.tenants[name] = &tenant{name: name, way: way, metrics: p.gateway.metrics.Tenant(name),
-			upstream: forward.New(forward.Config{Tenant: name, URL: base, Tokens: source, Transport: way.calls,
+			upstream: forward.New(forward.Config{Tenant: name, URL: base, Tokens: source, Transport: way.calls, Logger: options.Logger,
 				Gate:      gate.New(gate.Config{Slots: int(t.GetMaxInFlight()), Teams: teamsOf(cfg, name)}),
 				UserAgent: "c1proxy/" + options.Version, Timeout: timeout, ResendOn401: t.GetResendOn_401()})}
 	}

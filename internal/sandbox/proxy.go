@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ type Proxy struct {
 	mu    sync.Mutex // guards what follows
 	seen  []*http.Request
 	held  chan struct{} // closed when it may go on; nil: it is not held
+	to    string        // where every connection leads; empty: where it is meant to
 	conns map[net.Conn]bool
 	done  bool
 }
@@ -59,6 +61,14 @@ func (p *Proxy) Hold() {
 	p.held = make(chan struct{})
 }
 
+// LeadTo makes every connection lead to an address, whatever host was asked for:
+// so a sandbox can have a name that no resolver knows.
+func (p *Proxy) LeadTo(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.to = address
+}
+
 // Close stops listening and ends every connection that it has made.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
@@ -79,7 +89,7 @@ func (p *Proxy) Close() error {
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.seen = append(p.seen, r)
-	held := p.held
+	held, to := p.held, cmp.Or(p.to, r.Host)
 	p.mu.Unlock()
 	if held != nil {
 		select {
@@ -95,7 +105,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	case r.Method != http.MethodConnect:
 		http.Error(w, "only CONNECT", http.StatusMethodNotAllowed)
 	default:
-		p.connect(w, r.Host)
+		p.connect(w, to)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 type Server struct {
 	*Sandbox
 	url     string
+	addr    string
 	certPEM []byte
 	server  *http.Server
 	cancel  context.CancelFunc // ends every request
@@ -57,7 +58,7 @@ func serve(listener net.Listener, config Config) (*Server, error) {
 	if config.Host == "" {
 		config.Host = host
 	}
-	s := &Server{url: "http://" + net.JoinHostPort(config.Host, port), done: make(chan struct{})}
+	s := &Server{addr: listener.Addr().String(), url: "http://" + net.JoinHostPort(config.Host, port), done: make(chan struct{})}
 	if s.Sandbox, err = New(config); err != nil {
 		return nil, err
 	}
@@ -110,6 +111,9 @@ func reachable(address net.Addr) (host, port string, err error) {
 
 // URL is the tenant's URL, without a slash at the end.
 func (s *Server) URL() string { return s.url }
+
+// Addr is the address that it listens on, whatever its host is called.
+func (s *Server) Addr() string { return s.addr }
 
 // CertPEM is the certificate that a client must trust; nil without TLS.
 func (s *Server) CertPEM() []byte { return s.certPEM }

@@ -3,9 +3,11 @@ package sandbox_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -228,4 +230,55 @@ func TestGoneClient(t *testing.T) {
 	}()
 	s.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", connectorPath, nil))
 	t.Error("it returned")
+}
+
+// A proxy makes connections for those it knows, and leads where it is told.
+func TestProxy(t *testing.T) {
+	c1, err := sandbox.Start("127.0.0.1:0", sandbox.Config{Host: "c1.example.test", TLS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c1.Close()
+	p, err := sandbox.StartProxy("127.0.0.1:0", "me", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := url.Parse(p.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := x509.NewCertPool()
+	trust.AppendCertsFromPEM(c1.CertPEM())
+	ask := func(user *url.Userinfo) error {
+		by := *at
+		by.User = user
+		transport := &http.Transport{Proxy: http.ProxyURL(&by), TLSClientConfig: &tls.Config{RootCAs: trust}}
+		defer transport.CloseIdleConnections()
+		response, err := (&http.Client{Transport: transport, Timeout: 5 * time.Second}).Get("https://c1.example.test/")
+		if err != nil {
+			return err
+		}
+		return response.Body.Close()
+	}
+	p.LeadTo(c1.Addr())
+	if err := ask(url.UserPassword("me", "secret")); err != nil || c1.Hits() != 1 {
+		t.Errorf("%v, %d requests", err, c1.Hits())
+	}
+	if err := ask(url.UserPassword("me", "other")); err == nil || c1.Hits() != 1 {
+		t.Errorf("with a wrong password: %v, %d requests", err, c1.Hits())
+	}
+	response, err := http.Get(p.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if len(p.Requests()) != 3 || response.StatusCode != http.StatusProxyAuthRequired {
+		t.Errorf("%d requests, the last answered %d", len(p.Requests()), response.StatusCode)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := ask(url.UserPassword("me", "secret")); err == nil {
+		t.Error("it is closed, and serves")
+	}
 }
