@@ -297,6 +297,22 @@ func TestTeamsDoNotStarve(t *testing.T) {
 	t.Logf("one team's 200 calls that hang: %v; the other's 200: all succeed", b.reasons)
 }
 
+// A call whose intent cannot be recorded gives its place back, and so does one
+// whose caller leaves before it is sent.
+func TestPlaceIsGivenBack(t *testing.T) {
+	g := start(t, func(s *setup) { s.keys = []string{"max_in_flight: 3"} })
+	g.breakAudit()
+	for range 10 {
+		if err := g.list(); reasonOf(err) != "AUDIT_UNAVAILABLE" {
+			t.Errorf("without an audit: %v", err)
+		}
+	}
+	g.mendAudit()
+	if body := g.metrics(); !strings.Contains(body, `c1proxy_tenant_in_flight{tenant="acme"} 0`) {
+		t.Errorf("metrics: %s", grep(body, "in_flight"))
+	}
+}
+
 // confirmations makes n confirmations at once.
 func (g *gateway) confirmations(n int) burst {
 	b := burst{reasons: make(map[string]int)}

@@ -3,7 +3,9 @@ package forward_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -11,8 +13,10 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/c1proxy/c1proxy/internal/credential"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/forward"
+	"github.com/c1proxy/c1proxy/internal/gate"
 )
 
 // What C1 answers, whether it is tried again, and what it says in the end.
@@ -309,6 +313,24 @@ func TestNotWorthSending(t *testing.T) {
 			t.Errorf("%d places are taken", u.State().InFlight)
 		}
 	})
+}
+
+// A call that gets no token gives its place back.
+func TestNoTokenNoPlace(t *testing.T) {
+	base := &url.URL{Scheme: "https", Host: "acme.conductor.one"}
+	source, err := credential.New(credential.Config{Tenant: "acme", URL: base, AccessToken: func() (string, error) { return "", errRefused }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	u := forward.New(forward.Config{Tenant: "acme", URL: base, Tokens: source, Transport: &script{}, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler),
+		Gate: gate.New(gate.Config{Slots: 1, Teams: []string{"payments"}})})
+	for range 3 {
+		_, err := u.Prepare(t.Context(), forward.Call{Route: classes(t)["POST read=false"], Team: "payments"})
+		if f := fault.Of(err); f == nil || f.Reason != fault.TokenUnavailable || u.State().InFlight != 0 {
+			t.Errorf("got %v, %d places taken", err, u.State().InFlight)
+		}
+	}
 }
 
 // P5 over the whole of Send: every (status, body code) pair, for each class.

@@ -47,7 +47,7 @@ func TestSlots(t *testing.T) {
 			}
 			g := gate.New(gate.Config{Slots: tt.slots, Teams: teams})
 			var held []*gate.Pass
-			for {
+			for len(held) <= tt.slots {
 				p, err := g.Enter(t.Context(), teams[0], "op")
 				if err != nil {
 					refused(t, err, fault.Overloaded)
@@ -273,7 +273,7 @@ func TestBudget(t *testing.T) {
 	p := enter(t, g, "")
 	defer p.Leave()
 	again := func() (n int) {
-		for p.Again() {
+		for n < 1000 && p.Again() {
 			n++
 		}
 		return n
