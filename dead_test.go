@@ -150,7 +150,7 @@ func TestBlackHole(t *testing.T) {
 	}
 	second := g.burst(callers)
 	if second.reasons["unavailable UPSTREAM_DOWN"] < callers-2 {
-		t.Errorf("of %d more: %v", callers, second.reasons)
+		t.Fatalf("of %d more: %v", callers, second.reasons)
 	}
 	t.Logf("%d callers of a C1 that is silent: %v", callers, first.reasons)
 	t.Logf("shed within %v (median), %v (90%%), %v (99%%); the others waited %v", first.at("OVERLOADED", .5), first.at("OVERLOADED", .9), first.at("OVERLOADED", .99), shortest)

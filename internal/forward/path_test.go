@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/forward"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/transcode"
@@ -93,8 +94,8 @@ func TestNoPathEscapes(t *testing.T) {
 			}
 			if err != nil {
 				refused++
-				if w.n != before {
-					t.Fatalf("seed %d: %s %q: refused, and sent", seed, r.Method(), given)
+				if f := fault.Of(err); w.n != before || f.Reason != fault.BadPathValue || f.Metadata["field"] == "" {
+					t.Fatalf("seed %d: %s %q: refused with %v; %d sent", seed, r.Method(), given, err, w.n-before)
 				}
 				continue
 			}

@@ -179,6 +179,27 @@ func TestBreakerOfOneOperation(t *testing.T) {
 	})
 }
 
+// Nobody waits in line to be told that C1 is down.
+func TestNoLineWhileDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate.New(gate.Config{Slots: 1, Teams: []string{"a"}})
+		p, err := g.Enter(t.Context(), "a", "op")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Leave()
+		for range 5 {
+			p.Report(gate.Failed)
+		}
+		begun := time.Now()
+		_, err = g.Enter(t.Context(), "a", "op")
+		refused(t, err, fault.UpstreamDown)
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("it waited %v", took)
+		}
+	})
+}
+
 // Whoever reports is told when it opens and when it closes, and of nothing else.
 func TestBreakerChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"net/url"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/config"
@@ -51,4 +52,20 @@ func (c *certificate) Serial() (string, error) {
 		return "", err
 	}
 	return pair.Leaf.SerialNumber.String(), nil
+}
+
+// ProxyOf is proxyOf, and who c1proxy is to the proxy.
+func ProxyOf(p *configv1.Proxy, base *url.URL) (at, user string, err error) {
+	u, ask, err := proxyOf(p, base)
+	if err != nil || u == nil {
+		return "", "", err
+	}
+	if ask != nil {
+		info, err := ask()
+		if err != nil {
+			return u.String(), "", err
+		}
+		user = info.String()
+	}
+	return u.String(), user, nil
 }

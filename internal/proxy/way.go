@@ -72,11 +72,12 @@ func proxyFromEnvironment(base *url.URL) (*url.URL, userFunc, error) {
 		return nil, nil, nil
 	}
 	at, err := httpproxy.FromEnvironment().ProxyFunc()(base)
-	if err != nil {
-		return nil, nil, errors.New("read HTTPS_PROXY: it is not the URL of a proxy")
-	}
-	if at == nil {
+	if err == nil && at == nil {
 		return nil, nil, nil
+	}
+	// The library takes what is no URL for a host's name.
+	if err != nil || at.Hostname() == "" || at.Path != "" && at.Path != "/" {
+		return nil, nil, errors.New("read HTTPS_PROXY: it is not the URL of a proxy")
 	}
 	if at.Scheme != "http" && at.Scheme != "https" {
 		return nil, nil, errors.New("read HTTPS_PROXY: only http:// and https:// proxies are supported")
