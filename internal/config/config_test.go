@@ -73,6 +73,12 @@ tenants:
   credential: {access_token: {env: C1_TOKEN}}
 teams: []
 audit: {dir: audit, origin: example.com/audit, segment_bytes: 1048576}
+telemetry:
+  traces:
+    endpoint: https://otel.example.com/otlp
+    headers: [{name: authorization, value: {env: OTEL_KEY}}]
+    sample_ratio: 0.25
+    service_name: c1proxy.staging
 `
 
 func TestParseDocumented(t *testing.T) {
@@ -139,6 +145,10 @@ func TestParseEverything(t *testing.T) {
 		}},
 		Audit: &configv1.Audit{Dir: "audit", KeyFile: "audit.key", Origin: "example.com/audit", SegmentBytes: proto.Uint64(1 << 20)},
 		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
+		Telemetry: &configv1.Telemetry{Traces: &configv1.Traces{
+			Endpoint: "https://otel.example.com/otlp", SampleRatio: proto.Float64(.25), ServiceName: "c1proxy.staging",
+			Headers: []*configv1.TraceHeader{{Name: "authorization", Value: &configv1.Secret{Env: "OTEL_KEY"}}},
+		}},
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)

@@ -107,7 +107,7 @@ func unknown(path, key string, message protoreflect.MessageDescriptor) (blames, 
 		return join(path, field), fmt.Sprintf("unknown key %q: did you mean %q?", word, name)
 	}
 	root := (*configv1.Config)(nil).ProtoReflect().Descriptor()
-	if places := homes(key, root, ""); len(places) > 0 {
+	if places := homes(key, root, ""); len(places) > 0 && shapes[message.FullName()] == "" {
 		return path + ".?", fmt.Sprintf("unknown key %q: it belongs in %s", key, strings.Join(places, " or "))
 	}
 	return path + ".?", "unknown key: " + shape(message)
@@ -218,15 +218,24 @@ func parseScalar(text, tag string, field protoreflect.FieldDescriptor) (value pr
 	return protoreflect.ValueOfString(text), wrong
 }
 
-// The texts that are read as a whole number and as a duration: less than YAML
-// and Go allow, so that no two readers of the file can differ.
+// The texts that are read as a whole number, as a number and as a duration: less
+// than YAML and Go allow, so that no two readers of the file can differ.
 var (
 	decimal  = regexp.MustCompile(`^(0|[1-9][0-9]{0,19})$`)
+	fraction = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?$`)
 	duration = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`)
 )
 
-// parseNumber reads a whole number of the field's width.
+// parseNumber reads a number: for every kind but double a whole one of the
+// field's width.
 func parseNumber(text, tag string, field protoreflect.FieldDescriptor) (value protoreflect.Value, wrong mismatch) {
+	if field.Kind() == protoreflect.DoubleKind {
+		n, err := strconv.ParseFloat(text, 64)
+		if tag != "!!int" && tag != "!!float" || !fraction.MatchString(text) || err != nil {
+			return value, mismatch{"a number", "write for example 0.25, without quotes"}
+		}
+		return protoreflect.ValueOfFloat64(n), wrong
+	}
 	wide := field.Kind() == protoreflect.Uint64Kind
 	bits := 32
 	if wide {

@@ -19,6 +19,8 @@ var defaults = map[protoreflect.FullName]string{
 	"c1proxy.config.v1.Tenant.max_in_flight":     "16384",
 	"c1proxy.config.v1.Audit.segment_bytes":      "67108864",
 	"c1proxy.config.v1.Admin.address":            "127.0.0.1:9090",
+	"c1proxy.config.v1.Traces.sample_ratio":      "1",
+	"c1proxy.config.v1.Traces.service_name":      "c1proxy",
 }
 
 // tags are the YAML tags that the defaults' values would have.
@@ -26,11 +28,13 @@ var tags = map[protoreflect.Kind]string{
 	protoreflect.BoolKind:   "!!bool",
 	protoreflect.Uint32Kind: "!!int",
 	protoreflect.Uint64Kind: "!!int",
+	protoreflect.DoubleKind: "!!float",
 }
 
 // setDefaults fills in what is missing from a message and all below it. A
-// section that has defaults and is missing as a whole is added. Items of lists
-// get their defaults, but none is added.
+// section that has defaults and is missing as a whole is added, unless it may be
+// missing and could not be without keys that have none. Items of lists get their
+// defaults, but none is added.
 func setDefaults(message protoreflect.Message) {
 	fields := message.Descriptor().Fields()
 	for i := range fields.Len() {
@@ -42,7 +46,7 @@ func setDefaults(message protoreflect.Message) {
 				setDefaults(list.Get(j).Message())
 			}
 		case nested(field):
-			if message.Has(field) || hasDefaults(field.Message()) {
+			if message.Has(field) || hasDefaults(field.Message()) && (fieldRules(field).GetRequired() || !hasRequired(field.Message())) {
 				setDefaults(message.Mutable(field).Message())
 			}
 		case !message.Has(field) && defaults[field.FullName()] != "":
@@ -59,6 +63,17 @@ func hasDefaults(message protoreflect.MessageDescriptor) bool {
 	fields := message.Fields()
 	for i := range fields.Len() {
 		if defaults[fields.Get(i).FullName()] != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// hasRequired tells whether a message has a key that must be written.
+func hasRequired(message protoreflect.MessageDescriptor) bool {
+	fields := message.Fields()
+	for i := range fields.Len() {
+		if fieldRules(fields.Get(i)).GetRequired() {
 			return true
 		}
 	}

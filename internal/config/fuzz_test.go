@@ -3,6 +3,7 @@ package config_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -119,6 +120,8 @@ func scalar(value protoreflect.Value) string {
 		return flow(value)
 	case string:
 		return fmt.Sprintf("%q", value)
+	case float64:
+		return strconv.FormatFloat(value, 'f', -1, 64)
 	default:
 		return fmt.Sprint(value)
 	}

@@ -37,7 +37,7 @@ type problemCase struct {
 }
 
 var problemCases = slices.Concat(fileProblems, syntaxProblems, keyProblems, typeProblems, valueProblems,
-	addressProblems, tenantProblems, wayProblems, credentialProblems, overlapProblems, teamProblems, auditProblems, manyProblems)
+	addressProblems, tenantProblems, wayProblems, credentialProblems, overlapProblems, teamProblems, auditProblems, tracesProblems, manyProblems)
 
 func TestProblems(t *testing.T) {
 	for _, test := range problemCases {
@@ -65,7 +65,7 @@ func TestProblems(t *testing.T) {
 func TestManyProblems(t *testing.T) {
 	text := documented + strings.Repeat("x: 1\n", 1000)
 	_, err := config.Parse("c1proxy.yaml", []byte(text))
-	if got := lines(err); len(got) != 100 || got[99] != `c1proxy.yaml:120:1: unknown key: its keys are listen, tenants, teams, audit, admin` {
+	if got := lines(err); len(got) != 100 || got[99] != `c1proxy.yaml:120:1: unknown key: its keys are listen, tenants, teams, audit, admin, telemetry` {
 		t.Errorf("%d problems, the last is %s", len(got), got[len(got)-1])
 	}
 }
@@ -108,6 +108,10 @@ func TestAccepted(t *testing.T) {
 		{listenLine, "listen: {}"},
 		{listenLine, "# \U0001F600 \u05e9\n\n" + listenLine + "\r"},
 		{`admin: {address: "127.0.0.1:9090"}`, `admin: {address: "127.0.0.1:0"}`},
+		{auditLine, auditLine + "\ntelemetry: {}"},
+		{auditLine, auditLine + "\ntelemetry: {traces: {endpoint: http://localhost:4318, sample_ratio: 0}}"},
+		{auditLine, auditLine + "\ntelemetry: {traces: {endpoint: \"https://[2001:db8::1]:4318/otlp\", sample_ratio: 0.000000001}}"},
+		{auditLine, auditLine + "\ntelemetry: {traces: {endpoint: http://collector/, allow_insecure: true, sample_ratio: 1.0}}"},
 	} {
 		if _, err := config.Parse("c1proxy.yaml", []byte(strings.Replace(documented, test.old, test.new, 1))); err != nil {
 			t.Errorf("%s: %v", test.new, err)
@@ -186,7 +190,7 @@ func eachField(t *testing.T, visit func(path string, field protoreflect.FieldDes
 				if field.Message().FullName() != "google.protobuf.Duration" {
 					walk(strings.TrimPrefix(path+"."+below, "."), field.Message())
 				}
-			case protoreflect.StringKind, protoreflect.BoolKind, protoreflect.Uint32Kind, protoreflect.Uint64Kind:
+			case protoreflect.StringKind, protoreflect.BoolKind, protoreflect.Uint32Kind, protoreflect.Uint64Kind, protoreflect.DoubleKind:
 			default:
 				t.Errorf("%s is a %s: decode it", field.FullName(), field.Kind())
 			}
@@ -204,7 +208,7 @@ func TestWrongTypes(t *testing.T) {
 	eachField(t, func(path string, field protoreflect.FieldDescriptor) {
 		right := map[protoreflect.Kind]string{
 			protoreflect.StringKind: "text", protoreflect.BoolKind: "bool", protoreflect.MessageKind: "mapping",
-			protoreflect.Uint32Kind: "number", protoreflect.Uint64Kind: "number",
+			protoreflect.Uint32Kind: "number", protoreflect.Uint64Kind: "number", protoreflect.DoubleKind: "number",
 		}[field.Kind()]
 		if field.IsList() {
 			right = "list"

@@ -13,10 +13,10 @@ var fileProblems = []problemCase{
 		"1:1: the file holds no configuration: see the README for one to start from",
 	}},
 	{"a list", documented, "- a\n- b\n", []string{
-		"1:1: expected a mapping, found a list: its keys are listen, tenants, teams, audit, admin",
+		"1:1: expected a mapping, found a list: its keys are listen, tenants, teams, audit, admin, telemetry",
 	}},
 	{"a text", documented, "hello\n", []string{
-		"1:1: expected a mapping, found a text: its keys are listen, tenants, teams, audit, admin",
+		"1:1: expected a mapping, found a text: its keys are listen, tenants, teams, audit, admin, telemetry",
 	}},
 	{"byte order mark", documented, "\ufeffaudit: {dir: /a}\n", []string{
 		"1:1: the file begins with a byte order mark: save it as UTF-8 without BOM",
@@ -613,4 +613,48 @@ var manyProblems = []problemCase{
 		"10:25: teams[0].limits.team.rate: must be from 1 to 1000000",
 		"11:1: audit.dir: is missing: write one, for example /var/lib/c1proxy/audit",
 	}},
+}
+
+// tracesLine stands where admin's line does, as line 20.
+const tracesLine = "telemetry: {traces: {endpoint: https://otel.example.com"
+
+var tracesProblems = []problemCase{
+	traced("no endpoint", "telemetry: {traces: {sample_ratio: 1}}",
+		"20:13: telemetry.traces.endpoint: is missing: write one, for example https://otel-collector.example.com:4318"),
+	traced("no URL", "telemetry: {traces: {endpoint: collector}}",
+		"20:32: telemetry.traces.endpoint: is not the URL of a collector: write https:// and the collector's host, for example https://otel-collector.example.com:4318"),
+	traced("gRPC", "telemetry: {traces: {endpoint: grpc://collector:4317}}",
+		"20:32: telemetry.traces.endpoint: is not an http or https URL: write https:// and the collector's host, for example https://otel-collector.example.com:4318 (OTLP over gRPC, port 4317, is not spoken)"),
+	traced("password", "telemetry: {traces: {endpoint: https://user:password@otel.example.com}}",
+		"20:32: telemetry.traces.endpoint: holds a user or a password: remove it, and write a header named authorization"),
+	traced("key in the query", "telemetry: {traces: {endpoint: \"https://otel.example.com?key=password\"}}",
+		"20:32: telemetry.traces.endpoint: has a query or a fragment: remove it"),
+	traced("whole path", tracesLine+"/v1/traces}}",
+		"20:32: telemetry.traces.endpoint: ends with /v1/traces: remove that, c1proxy adds it"),
+	traced("plain http", "telemetry: {traces: {endpoint: http://otel.example.com}}",
+		"20:32: telemetry.traces.endpoint: is plain http to another machine, which shows the headers to the network: write https://, or allow_insecure: true beside it"),
+	traced("no port", "telemetry: {traces: {endpoint: \"https://otel.example.com:0\"}}", "20:32: telemetry.traces.endpoint: has no valid port"),
+	traced("no host", "telemetry: {traces: {endpoint: https://127.1}}",
+		"20:32: telemetry.traces.endpoint: has no valid host: write https:// and the collector's host, for example https://otel-collector.example.com:4318"),
+	traced("ratio above 1", tracesLine+", sample_ratio: 1.5}}", "20:72: telemetry.traces.sample_ratio: must be from 0 to 1"),
+	traced("ratio in percent", tracesLine+", sample_ratio: 10%}}",
+		"20:72: telemetry.traces.sample_ratio: expected a number, found a text: write for example 0.25, without quotes"),
+	traced("ratio with an exponent", tracesLine+", sample_ratio: 1e-3}}",
+		"20:72: telemetry.traces.sample_ratio: expected a number, found a number: write for example 0.25, without quotes"),
+	traced("name of a service", tracesLine+", service_name: my proxy}}",
+		`20:72: telemetry.traces.service_name: use letters, digits, ".", "_" and "-", at most 63, and begin with a letter or a digit`),
+	traced("header with its value", tracesLine+", headers: [{name: authorization, value: password}]}}",
+		"20:97: telemetry.traces.headers[0].value: expected a mapping, found a text: write {file: PATH} or {env: NAME}: a secret itself never stands in the configuration"),
+	traced("header without value", tracesLine+", headers: [{name: authorization}]}}", "20:68: telemetry.traces.headers[0].value: is missing"),
+	traced("header given twice", tracesLine+", headers: [{name: a, value: {env: A}}, {name: a, value: {env: B}}]}}",
+		`20:103: telemetry.traces.headers[1].name: "a" is the name of telemetry.traces.headers[0] too: choose another`),
+	traced("header that is there", tracesLine+", headers: [{name: content-type, value: {env: A}}]}}",
+		"20:75: telemetry.traces.headers[0].name: is c1proxy's own to write: remove this header"),
+	traced("header in capitals", tracesLine+", headers: [{name: Authorization, value: {env: A}}]}}",
+		`20:75: telemetry.traces.headers[0].name: use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`),
+}
+
+// traced is a case whose line 20 is the given one.
+func traced(name, line string, want ...string) problemCase {
+	return problemCase{name, `admin: {address: "127.0.0.1:9090"}`, line, want}
 }

@@ -18,11 +18,12 @@ import (
 // patterns says in words what the patterns of the schema ask for. Every pattern
 // of the schema is here.
 var patterns = map[string]string{
-	`^[a-z0-9][a-z0-9-]{0,62}$`: `use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,
-	`^[0-9a-fA-F]{64}$`:         `write the 64 hex digits that "proxy key new" prints: a key itself never stands in the configuration, and one that did is to be replaced`,
-	`^(/|\./|\.\./)`:            "write the path of a file, from / or ./: a secret itself never stands in the configuration",
-	`^[A-Z_][A-Z0-9_]{0,127}$`:  "write the name of an environment variable, in capitals: a secret itself never stands in the configuration",
-	`^[!-*,-~]{1,255}$`:         `use printable ASCII without blanks and "+", at most 255`,
+	`^[a-z0-9][a-z0-9-]{0,62}$`:         `use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,
+	`^[0-9a-fA-F]{64}$`:                 `write the 64 hex digits that "proxy key new" prints: a key itself never stands in the configuration, and one that did is to be replaced`,
+	`^(/|\./|\.\./)`:                    "write the path of a file, from / or ./: a secret itself never stands in the configuration",
+	`^[A-Z_][A-Z0-9_]{0,127}$`:          "write the name of an environment variable, in capitals: a secret itself never stands in the configuration",
+	`^[!-*,-~]{1,255}$`:                 `use printable ASCII without blanks and "+", at most 255`,
+	`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`: `use letters, digits, ".", "_" and "-", at most 63, and begin with a letter or a digit`,
 }
 
 // validator holds the compiled annotations of the schema. It is made once; an
@@ -126,6 +127,8 @@ func bounds(rules *validate.FieldRules) (least, most string) {
 		return fmt.Sprint(rules.GetUint32().GetGte()), fmt.Sprint(rules.GetUint32().GetLte())
 	case rules.GetUint64() != nil:
 		return fmt.Sprint(rules.GetUint64().GetGte()), fmt.Sprint(rules.GetUint64().GetLte())
+	case rules.GetDouble() != nil:
+		return fmt.Sprint(rules.GetDouble().GetGte()), fmt.Sprint(rules.GetDouble().GetLte())
 	}
 	duration := rules.GetDuration()
 	return plainDuration(duration.GetGte().AsDuration()), plainDuration(duration.GetLte().AsDuration())

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"regexp"
 	"slices"
@@ -110,6 +111,10 @@ func TestDefaults(t *testing.T) {
 	if err != nil || !proto.Equal(cfg, cfg2) {
 		t.Errorf("without the keys that have defaults: %v, %v", cfg2, err)
 	}
+	traced, err := config.Parse("c1proxy.yaml", []byte(documented+"telemetry: {traces: {endpoint: https://otel.example.com}}\n"))
+	if err != nil || cfg.GetTelemetry() != nil {
+		t.Fatalf("%v, and without being written: %v", err, cfg.GetTelemetry())
+	}
 	seen := 0
 	texts := comments(t)
 	messages := map[protoreflect.Name]protoreflect.Message{
@@ -117,7 +122,8 @@ func TestDefaults(t *testing.T) {
 		"Credential":     cfg.GetTenants()[0].GetCredential().ProtoReflect(),
 		"NextCredential": (&configv1.NextCredential{}).ProtoReflect(),
 		"Audit":          cfg.GetAudit().ProtoReflect(), "Admin": cfg.GetAdmin().ProtoReflect(),
-		"Rule": cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
+		"Traces": traced.GetTelemetry().GetTraces().ProtoReflect(),
+		"Rule":   cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
 	}
 	eachField(t, func(path string, field protoreflect.FieldDescriptor) {
 		parts := defaultText.FindStringSubmatch(texts[string(field.FullName())])
@@ -134,7 +140,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s.%s: the default is %s, the comment says %s", path, field.Name(), got, parts[1])
 		}
 	})
-	if seen != 12 {
+	if seen != 15 {
 		t.Errorf("%d defaults in comments", seen)
 	}
 }
@@ -213,6 +219,9 @@ func valueSchema(field protoreflect.FieldDescriptor, rules *validate.FieldRules,
 	case field.Kind() == protoreflect.Uint64Kind:
 		r := rules.GetUint64()
 		return &schema{Type: "integer", Minimum: proto.Uint64(r.GetGte()), Maximum: proto.Uint64(r.GetLte())}
+	case field.Kind() == protoreflect.DoubleKind:
+		r := rules.GetDouble()
+		return &schema{Type: "number", Minimum: proto.Uint64(uint64(r.GetGte())), Maximum: proto.Uint64(uint64(r.GetLte()))}
 	case field.Kind() == protoreflect.StringKind:
 		r := rules.GetString()
 		if r == nil {
@@ -284,8 +293,8 @@ func (s *schema) refuses(value any, path string) string {
 	case bool:
 		ok = s.Type == "boolean"
 	default:
-		n, err := strconv.ParseUint(fmt.Sprint(value), 10, 64)
-		ok = s.Type == "integer" && err == nil && n >= *s.Minimum && n <= *s.Maximum
+		n, err := strconv.ParseFloat(fmt.Sprint(value), 64)
+		ok = err == nil && (s.Type == "number" || s.Type == "integer" && n == math.Trunc(n)) && n >= float64(*s.Minimum) && n <= float64(*s.Maximum)
 	}
 	if !ok {
 		return path + " "

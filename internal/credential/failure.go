@@ -2,15 +2,11 @@ package credential
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -82,7 +78,7 @@ func (r *recorder) failure(ctx context.Context, err error) *failure {
 	case ctx.Err() != nil:
 		return silence(r.status)
 	case r.status == 0:
-		return &failure{what: "the token endpoint could not be reached", cause: speakable(err)}
+		return &failure{what: "the token endpoint could not be reached", cause: fault.Speakable(err)}
 	}
 	f := &failure{status: r.status, retryAfter: retryAfter(r.header, time.Now())}
 	var refused *oauth2.RetrieveError // its text has the answer's body: never wrapped, never printed
@@ -114,30 +110,6 @@ func (r *recorder) failure(ctx context.Context, err error) *failure {
 // silence is the failure of an endpoint that takes longer than we have.
 func silence(status int) *failure {
 	return &failure{what: "the token endpoint did not answer in time", status: status, stalled: true}
-}
-
-// speakable returns the part of a transport error that is known to hold no
-// byte that the peer sent after it had our request. Of any other error it
-// tells the type: a malformed answer, for one, is quoted in its error.
-func speakable(err error) error {
-	var dns *net.DNSError
-	var certificate *tls.CertificateVerificationError
-	var op *net.OpError
-	switch {
-	case errors.As(err, &dns):
-		return dns
-	case errors.As(err, &certificate):
-		return certificate
-	case errors.As(err, &op):
-		return op
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return io.ErrUnexpectedEOF
-	}
-	var request *url.Error
-	if errors.As(err, &request) {
-		err = request.Err
-	}
-	return fmt.Errorf("transport error of type %T", err)
 }
 
 // known returns an OAuth error that is on our lists, "other" for one that is

@@ -24,6 +24,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/gate"
 	"github.com/c1proxy/c1proxy/internal/route"
+	"github.com/c1proxy/c1proxy/internal/telemetry"
 	"github.com/c1proxy/c1proxy/internal/transcode"
 )
 
@@ -94,6 +95,7 @@ type Exchange struct {
 	requestID []string
 	token     credential.Token
 	pass      *gate.Pass
+	attempts  int // so far
 }
 
 // Prepare does everything for the exchange that can fail without C1 knowing: it
@@ -203,10 +205,30 @@ func (x *Exchange) authorized(ctx context.Context) (Result, error) {
 	return result, err
 }
 
-// attempt is one HTTP exchange.
-func (x *Exchange) attempt(ctx context.Context) (Result, error) {
+// attempt is one HTTP exchange, with a span of its own if the call has one.
+func (x *Exchange) attempt(ctx context.Context) (result Result, err error) {
+	before := x.attempts
+	x.attempts++
+	var span *telemetry.Span
+	if call := telemetry.SpanOf(ctx); call != nil {
+		span = call.Attempt(telemetry.Attempt{Verb: x.route.Verb, Template: x.route.Template,
+			Tenant: x.upstream.cfg.Tenant, Base: x.upstream.cfg.URL, Before: before})
+		defer func() { span.Sent(result.Status, reasonOf(err)) }()
+	}
+	return x.exchange(ctx, span)
+}
+
+// reasonOf is the reason of an attempt's fault; "" if there is none.
+func reasonOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return string(fault.Of(err).Reason)
+}
+
+func (x *Exchange) exchange(ctx context.Context, span *telemetry.Span) (Result, error) {
 	var flight flight
-	request, err := x.request(flight.trace(ctx))
+	request, err := x.request(flight.trace(ctx), span)
 	if err != nil {
 		return Result{}, fault.Of(err)
 	}
@@ -230,12 +252,14 @@ func (x *Exchange) attempt(ctx context.Context) (Result, error) {
 }
 
 // broken is the fault of an exchange without an answer. The context's error
-// goes first if that is why, since net/http names it in many ways.
+// goes first if that is why, since net/http names it in many ways. Of C1's own
+// bytes nothing is in it.
 func (x *Exchange) broken(ctx context.Context, sent bool, err error) error {
 	done := ctx.Err()
 	if x.route.ReadOnly && errors.Is(done, context.Canceled) {
 		return fault.Of(done)
 	}
+	err = fault.Speakable(err)
 	if done != nil {
 		err = errors.Join(done, err)
 	}
@@ -250,5 +274,5 @@ func (x *Exchange) unreadable(ctx context.Context, status int, err error) error 
 	if ctx.Err() != nil {
 		return x.broken(ctx, true, err)
 	}
-	return fault.Unusable(x.route.ReadOnly, status, "C1's answer was cut off").Because(errors.Join(errCut, err))
+	return fault.Unusable(x.route.ReadOnly, status, "C1's answer was cut off").Because(errors.Join(errCut, fault.Speakable(err)))
 }

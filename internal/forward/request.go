@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/telemetry"
 )
 
 // Headers whose values never change, shared by all requests and read only.
@@ -22,7 +23,8 @@ var (
 )
 
 // request builds the HTTP request. Its headers are exactly those listed here
-// and those that net/http adds (Host, Content-Length, Accept-Encoding).
+// and those that net/http adds (Host, Content-Length, Accept-Encoding). Only a
+// call that is traced has a traceparent, and it is the attempt's own.
 //
 // The path goes out as Opaque, byte for byte as it was checked: net/http would
 // otherwise decode and encode it anew. A request with a body has no GetBody,
@@ -31,9 +33,12 @@ var (
 //
 // The error is that of a token which is for another host: it cannot happen,
 // and if it did nothing would be sent.
-func (x *Exchange) request(ctx context.Context) (*http.Request, error) {
+func (x *Exchange) request(ctx context.Context, span *telemetry.Span) (*http.Request, error) {
 	u := x.upstream.cfg.URL
 	header := make(http.Header, 6)
+	if span != nil {
+		header["Traceparent"] = []string{span.Traceparent()}
+	}
 	header["Accept"] = acceptJSON
 	header["User-Agent"] = x.upstream.agent
 	header["X-Request-Id"] = x.requestID

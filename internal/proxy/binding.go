@@ -24,6 +24,7 @@ import (
 type gateway struct {
 	logger     *slog.Logger
 	metrics    *telemetry.Metrics
+	traces     *telemetry.Traces // nil without traces
 	log        *audit.Log
 	keys       *authn.Keys
 	policy     *policy.Policy
@@ -103,6 +104,6 @@ func (g *gateway) logFault(c *call, f *fault.Fault) {
 	}
 	switch f.Code {
 	case connect.CodeUnavailable, connect.CodeInternal, connect.CodeUnknown, connect.CodeDeadlineExceeded:
-		g.logger.Warn("a call failed", "request_id", c.id, "procedure", c.binding.route.Method(), "fault", f)
+		g.logger.Warn("a call failed", append(c.names(), "fault", f)...)
 	}
 }

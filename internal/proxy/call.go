@@ -46,6 +46,8 @@ type call struct {
 	status int
 	// fault is what the call was refused with or failed with; nil if it was not.
 	fault *fault.Fault
+	// span is the call's trace; nil if it is not traced.
+	span *telemetry.Span
 	// recorded says that the call has, or will have, its final record.
 	recorded bool
 }
@@ -101,6 +103,15 @@ func (c *call) record(kind audit.Kind) *audit.Record {
 		r.Caller, r.Team, r.Tenant, r.Credential = c.who.Caller, c.who.Team, c.who.Tenant, c.who.Credential
 	}
 	return r
+}
+
+// names are the words by which log lines name the call.
+func (c *call) names() []any {
+	names := []any{"request_id", c.id, "procedure", c.binding.route.Method()}
+	if c.span != nil {
+		names = append(names, "trace_id", c.span.TraceID())
+	}
+	return names
 }
 
 // blame fills in what a final record says of a fault.

@@ -4,11 +4,12 @@
 //
 //	listener            server.go    TLS or cleartext, HTTP/1.1 and HTTP/2, limits
 //	  identify          stages.go    a request id of our own
-//	  observe                        metrics, refusals included
+//	  observe                        metrics and the end of the span, refusals included
 //	  record                         no answer without a final record
 //	  recover                        a panic is an answer
 //	  limit body                     bytes, before anything reads them
 //	  authenticate                   who? (package authn)
+//	  trace         trace.go         the call's span, from here on (package telemetry)
 //	  authorize                      may they? (package policy)
 //	  limit rate                     are they within their limits? (package ratelimit)
 //	    Connect, gRPC, gRPC-Web      connect.go, rpc.go; the messages stay bytes

@@ -85,6 +85,9 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	if err := p.gateway.admit(cfg, methodsOf(routes)); err != nil {
 		return nil, err
 	}
+	if err := p.gateway.openTraces(cfg.GetTelemetry().GetTraces(), options); err != nil {
+		return nil, err
+	}
 	if err := p.openTenants(cfg, options); err != nil {
 		return nil, err
 	}
@@ -226,6 +229,7 @@ func (p *Proxy) stop() error {
 	case <-ctx.Done():
 		err = errors.Join(err, errors.New("stop: calls are still under way; their outcomes will be recorded as indeterminate"))
 	}
+	p.gateway.traces.Close(ctx) // spans that are lost are no failure
 	return errors.Join(err, p.Close())
 }
 
@@ -249,6 +253,7 @@ func (p *Proxy) Close() error {
 	for _, t := range p.tenants {
 		t.way.close()
 	}
+	p.gateway.traces.Close(context.Background()) // at the latest; stop has done it, within its time
 	if p.gateway.log != nil {
 		errs = append(errs, p.gateway.log.Close())
 	}

@@ -46,6 +46,7 @@ func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
 			prepared.drop()
 		}
 	}()
+	c.span.Mark(telemetry.Prepared)
 
 	// Either way the call has its final record: of an intent that fails, the
 	// log itself writes it.
@@ -54,6 +55,7 @@ func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
 	if err := b.gateway.log.Append(ctx, intent); err != nil {
 		return answer{fault: auditUnavailable(ctx, err)}
 	}
+	c.span.Mark(telemetry.IntentDurable)
 	if err := ctx.Err(); err != nil {
 		return b.conclude(ctx, c, intent, answer{fault: fault.Of(err), outcome: audit.OutcomeNotSent})
 	}
@@ -152,6 +154,7 @@ func (b *binding) conclude(caller context.Context, c *call, intent *audit.Record
 		return answer{fault: fault.New(connect.CodeUnknown, fault.AuditNotDurable,
 			"the request was sent, but its outcome could not be recorded: look at C1 before you repeat it").Because(err)}
 	}
+	c.span.Mark(telemetry.OutcomeDurable)
 	return a
 }
 
@@ -172,8 +175,8 @@ func (b *binding) countStrays(c *call, a *answer) {
 	for kind, n := range a.strays.All() {
 		b.metrics.Strayed(telemetry.Answer, kind.String(), n)
 	}
-	b.gateway.logger.Info("a call held what the mirror has no place for", "request_id", c.id,
-		"procedure", b.route.Method(), string(direction), &c.strays, string(telemetry.Answer), &a.strays)
+	b.gateway.logger.Info("a call held what the mirror has no place for",
+		append(c.names(), string(direction), &c.strays, string(telemetry.Answer), &a.strays)...)
 }
 
 // append writes a final record. It does not wait for the caller: the log

@@ -30,11 +30,12 @@ type stage struct {
 // binding.travel.
 var stages = []stage{
 	{"identify", identify},         // first, so that every refusal carries a request id
-	{"observe", observe},           // outside all that can refuse, so that refusals are measured
+	{"observe", observe},           // outside all that can refuse, so that refusals are measured and traced
 	{"record", record},             // outside all that can refuse, so that no answer goes unrecorded
 	{"recover", recoverPanic},      // inside record, so that a panic is an answer with a record
 	{"limit body", limitBody},      // before anything reads the body
 	{"authenticate", authenticate}, // nothing is decompressed or decoded for a stranger
+	{"trace", begin},               // only who is known may name a trace to be part of
 	{"authorize", authorize},       // before the limit, so that a denied call costs the team nothing
 	{"limit rate", limitRate},      // last: a call that passes is charged, whatever comes of it
 }
@@ -103,6 +104,7 @@ func observe(b *binding, next http.Handler) http.Handler {
 				b.gateway.metrics.Fault(string(c.fault.Reason))
 			}
 			b.metrics.Answered(c.door, code, time.Since(c.begun))
+			b.endSpan(c, code)
 		}()
 		next.ServeHTTP(w, r)
 	})
@@ -158,7 +160,7 @@ func recoverPanic(b *binding, next http.Handler) http.Handler {
 // panicked logs where a call panicked, and returns the fault to answer. The
 // panic's value is not logged: it could hold anything.
 func (g *gateway) panicked(c *call) *fault.Fault {
-	g.logger.Error("a call panicked", "request_id", c.id, "procedure", c.binding.route.Method(), "stack", string(debug.Stack()))
+	g.logger.Error("a call panicked", append(c.names(), "stack", string(debug.Stack()))...)
 	return fault.Of(errors.New("panic"))
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"time"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/config"
@@ -30,7 +31,11 @@ func (p *Proxy) openTenants(cfg *configv1.Config, options Options) error {
 			return fmt.Errorf("read credential of tenant %s: %w", name, err)
 		}
 		sourceConfig.Tenant, sourceConfig.URL, sourceConfig.Logger, sourceConfig.Transport = name, base, options.Logger, way.tokens
-		sourceConfig.Observe = p.gateway.metrics.Exchanges(name)
+		count := p.gateway.metrics.Exchanges(name)
+		sourceConfig.Observe = func(credential, outcome string, took time.Duration) {
+			count(credential, outcome, took)
+			p.gateway.traces.Token(name, base, outcome, took)
+		}
 		source, err := credential.New(sourceConfig)
 		if err != nil {
 			return err

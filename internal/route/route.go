@@ -31,7 +31,9 @@ type Route struct {
 	// Verb is the HTTP method, in capitals; "" for a procedure that does not
 	// travel to C1.
 	Verb string
-	// Segments is the path template, one entry a segment.
+	// Template is the path template as the descriptor has it, and Segments the
+	// same, one entry a segment.
+	Template string
 	Segments []Segment
 	// HasBody says that the fields which the path does not bind travel as a
 	// JSON body; otherwise they travel in the query.
@@ -166,11 +168,10 @@ func newRoute(types MessageTypes, method protoreflect.MethodDescriptor) (*Route,
 	if len(rule.GetAdditionalBindings()) > 0 || rule.GetResponseBody() != "" {
 		return nil, fmt.Errorf("load route %s: additional_bindings and response_body are not supported", r.Method())
 	}
-	var template string
-	if r.Verb, template, err = pattern(rule); err != nil {
+	if r.Verb, r.Template, err = pattern(rule); err != nil {
 		return nil, fmt.Errorf("load route %s: %w", r.Method(), err)
 	}
-	if r.Segments, err = parseTemplate(template, method.Input()); err != nil {
+	if r.Segments, err = parseTemplate(r.Template, method.Input()); err != nil {
 		return nil, fmt.Errorf("load route %s: %w", r.Method(), err)
 	}
 	return r, r.checkBody(rule.GetBody())

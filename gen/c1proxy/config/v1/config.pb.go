@@ -44,7 +44,9 @@ type Config struct {
 	// Where every call is written down before it is sent. Required.
 	Audit *Audit `protobuf:"bytes,4,opt,name=audit,proto3" json:"audit,omitempty"`
 	// Where operators look: liveness, readiness and metrics.
-	Admin         *Admin `protobuf:"bytes,5,opt,name=admin,proto3" json:"admin,omitempty"`
+	Admin *Admin `protobuf:"bytes,5,opt,name=admin,proto3" json:"admin,omitempty"`
+	// What c1proxy sends out about itself. Without it, nothing.
+	Telemetry     *Telemetry `protobuf:"bytes,6,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +112,13 @@ func (x *Config) GetAudit() *Audit {
 func (x *Config) GetAdmin() *Admin {
 	if x != nil {
 		return x.Admin
+	}
+	return nil
+}
+
+func (x *Config) GetTelemetry() *Telemetry {
+	if x != nil {
+		return x.Telemetry
 	}
 	return nil
 }
@@ -1180,17 +1189,205 @@ func (x *Admin) GetAddress() string {
 	return ""
 }
 
+// What c1proxy sends out about itself. Metrics are not here: they are asked for
+// at admin.address.
+type Telemetry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where traces are sent. Without it there are none.
+	Traces        *Traces `protobuf:"bytes,1,opt,name=traces,proto3" json:"traces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Telemetry) Reset() {
+	*x = Telemetry{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Telemetry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Telemetry) ProtoMessage() {}
+
+func (x *Telemetry) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
+func (*Telemetry) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Telemetry) GetTraces() *Traces {
+	if x != nil {
+		return x.Traces
+	}
+	return nil
+}
+
+// Traces by OTLP over HTTP, in protobuf. All that is to be said of them stands
+// here: c1proxy reads no OTEL_ variable.
+type Traces struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The collector's URL, without /v1/traces, which c1proxy adds. Required.
+	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// Let endpoint be plain http to another machine. Default: false.
+	AllowInsecure bool `protobuf:"varint,2,opt,name=allow_insecure,json=allowInsecure,proto3" json:"allow_insecure,omitempty"`
+	// Header fields of each export, such as the collector's key.
+	Headers []*TraceHeader `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
+	// The part of the calls that is traced, from 0 to 1. A caller's own trace
+	// context can lower it for its calls and never raise it. Default: 1.
+	SampleRatio *float64 `protobuf:"fixed64,4,opt,name=sample_ratio,json=sampleRatio,proto3,oneof" json:"sample_ratio,omitempty"`
+	// The name under which the collector knows this c1proxy. Default: c1proxy.
+	ServiceName   string `protobuf:"bytes,5,opt,name=service_name,json=serviceName,proto3" json:"service_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Traces) Reset() {
+	*x = Traces{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Traces) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Traces) ProtoMessage() {}
+
+func (x *Traces) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Traces.ProtoReflect.Descriptor instead.
+func (*Traces) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Traces) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *Traces) GetAllowInsecure() bool {
+	if x != nil {
+		return x.AllowInsecure
+	}
+	return false
+}
+
+func (x *Traces) GetHeaders() []*TraceHeader {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Traces) GetSampleRatio() float64 {
+	if x != nil && x.SampleRatio != nil {
+		return *x.SampleRatio
+	}
+	return 0
+}
+
+func (x *Traces) GetServiceName() string {
+	if x != nil {
+		return x.ServiceName
+	}
+	return ""
+}
+
+// A header field of each export of traces.
+type TraceHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The field's name, in lower case. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the field holds, such as "Bearer KEY". Read again at each export.
+	// Required.
+	Value         *Secret `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceHeader) Reset() {
+	*x = TraceHeader{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceHeader) ProtoMessage() {}
+
+func (x *TraceHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceHeader.ProtoReflect.Descriptor instead.
+func (*TraceHeader) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TraceHeader) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TraceHeader) GetValue() *Secret {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 var File_c1proxy_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x87\x02\n" +
+	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc3\x02\n" +
 	"\x06Config\x121\n" +
 	"\x06listen\x18\x01 \x01(\v2\x19.c1proxy.config.v1.ListenR\x06listen\x123\n" +
 	"\atenants\x18\x02 \x03(\v2\x19.c1proxy.config.v1.TenantR\atenants\x12-\n" +
 	"\x05teams\x18\x03 \x03(\v2\x17.c1proxy.config.v1.TeamR\x05teams\x126\n" +
 	"\x05audit\x18\x04 \x01(\v2\x18.c1proxy.config.v1.AuditB\x06\xbaH\x03\xc8\x01\x01R\x05audit\x12.\n" +
-	"\x05admin\x18\x05 \x01(\v2\x18.c1proxy.config.v1.AdminR\x05admin\"\xd6\x01\n" +
+	"\x05admin\x18\x05 \x01(\v2\x18.c1proxy.config.v1.AdminR\x05admin\x12:\n" +
+	"\ttelemetry\x18\x06 \x01(\v2\x1c.c1proxy.config.v1.TelemetryR\ttelemetry\"\xd6\x01\n" +
 	"\x06Listen\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12(\n" +
 	"\x03tls\x18\x02 \x01(\v2\x16.c1proxy.config.v1.TLSR\x03tls\x12>\n" +
@@ -1279,7 +1476,19 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x18\x80\x80\x80\x80@(\x80\x80\x04H\x00R\fsegmentBytes\x88\x01\x01B\x10\n" +
 	"\x0e_segment_bytes\"!\n" +
 	"\x05Admin\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\tR\aaddressB;Z9github.com/c1proxy/c1proxy/gen/c1proxy/config/v1;configv1b\x06proto3"
+	"\aaddress\x18\x01 \x01(\tR\aaddress\">\n" +
+	"\tTelemetry\x121\n" +
+	"\x06traces\x18\x01 \x01(\v2\x19.c1proxy.config.v1.TracesR\x06traces\"\xe8\x02\n" +
+	"\x06Traces\x12Q\n" +
+	"\bendpoint\x18\x01 \x01(\tB5\xbaH2\xc8\x01\x01r-\x18\x80\x04\x92\x02'https://otel-collector.example.com:4318R\bendpoint\x12%\n" +
+	"\x0eallow_insecure\x18\x02 \x01(\bR\rallowInsecure\x12B\n" +
+	"\aheaders\x18\x03 \x03(\v2\x1e.c1proxy.config.v1.TraceHeaderB\b\xbaH\x05\x92\x01\x02\x10\x10R\aheaders\x12?\n" +
+	"\fsample_ratio\x18\x04 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\vsampleRatio\x88\x01\x01\x12N\n" +
+	"\fservice_name\x18\x05 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$R\vserviceNameB\x0f\n" +
+	"\r_sample_ratio\"\x8f\x01\n" +
+	"\vTraceHeader\x12G\n" +
+	"\x04name\x18\x01 \x01(\tB3\xbaH0\xc8\x01\x01r+2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\rauthorizationR\x04name\x127\n" +
+	"\x05value\x18\x02 \x01(\v2\x19.c1proxy.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x05valueB;Z9github.com/c1proxy/c1proxy/gen/c1proxy/config/v1;configv1b\x06proto3"
 
 var (
 	file_c1proxy_config_v1_config_proto_rawDescOnce sync.Once
@@ -1293,7 +1502,7 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
@@ -1311,7 +1520,10 @@ var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Limit)(nil),               // 13: c1proxy.config.v1.Limit
 	(*Audit)(nil),               // 14: c1proxy.config.v1.Audit
 	(*Admin)(nil),               // 15: c1proxy.config.v1.Admin
-	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
+	(*Telemetry)(nil),           // 16: c1proxy.config.v1.Telemetry
+	(*Traces)(nil),              // 17: c1proxy.config.v1.Traces
+	(*TraceHeader)(nil),         // 18: c1proxy.config.v1.TraceHeader
+	(*durationpb.Duration)(nil), // 19: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
@@ -1319,30 +1531,34 @@ var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	8,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
 	14, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
 	15, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
-	2,  // 5: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	5,  // 6: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
-	13, // 7: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	16, // 8: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
-	4,  // 9: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
-	7,  // 10: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
-	7,  // 11: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 12: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
-	7,  // 13: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
-	6,  // 14: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
-	7,  // 15: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 16: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
-	9,  // 17: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
-	11, // 18: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
-	12, // 19: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
-	10, // 20: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
-	13, // 21: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
-	13, // 22: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	16, // 23: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	16, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
+	2,  // 6: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
+	5,  // 7: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
+	13, // 8: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
+	19, // 9: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	4,  // 10: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
+	7,  // 11: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
+	7,  // 12: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 13: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
+	7,  // 14: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
+	6,  // 15: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
+	7,  // 16: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 17: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
+	9,  // 18: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
+	11, // 19: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
+	12, // 20: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
+	10, // 21: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
+	13, // 22: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
+	13, // 23: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
+	19, // 24: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	17, // 25: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	18, // 26: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	7,  // 27: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -1353,13 +1569,14 @@ func file_c1proxy_config_v1_config_proto_init() {
 	file_c1proxy_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
