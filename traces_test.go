@@ -191,13 +191,6 @@ var fates = []fate{
 	{"unknown caller", "", confirmable, connect.CodeUnauthenticated, nil},
 }
 
-// confirmREST confirms a sync on C1's own path.
-func (g *gateway) confirmREST(caller, sync string) (id string, status int) {
-	r := g.post("api/v1/apps/"+g.facts.AppID+"/connectors/"+g.facts.ConnectorID+"/confirm_sync_valid/"+strings.ReplaceAll(sync, "%", "%25"), g.keys[caller], "{}")
-	status, header, _ := do(g.t, g.httpClient(true), r)
-	return header.Get("X-Request-Id"), status
-}
-
 // One span for each call on every door, refusals included, and below it one for
 // each request to C1, whose traceparent names it.
 func TestTraces(t *testing.T) {
@@ -210,18 +203,12 @@ func TestTraces(t *testing.T) {
 		sent []sandbox.Request
 	}
 	var calls []made
-	for _, p := range append(slices.Clone(protocols), protocol{name: "REST", door: "rest"}) {
+	for _, p := range protocols {
 		for _, f := range fates {
 			sync := f.sync(g)
 			before := len(g.c1.Requests())
-			var id string
-			if p.door == "rest" {
-				id, _ = g.confirmREST(f.caller, sync)
-			} else {
-				response, err := g.client(p, f.caller).ConfirmSyncValid(t.Context(), g.confirmation(sync))
-				id = requestID(response, err)
-			}
-			calls = append(calls, made{p, f, id, g.c1.Requests()[before:]})
+			response, err := g.client(p, f.caller).ConfirmSyncValid(t.Context(), g.confirmation(sync))
+			calls = append(calls, made{p, f, requestID(response, err), g.c1.Requests()[before:]})
 		}
 	}
 	for _, m := range calls {

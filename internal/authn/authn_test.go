@@ -104,3 +104,23 @@ func FuzzAuthenticate(f *testing.F) {
 		}
 	})
 }
+
+// A key is found wherever it stands, whole or most of it, and nothing else is.
+func TestScrub(t *testing.T) {
+	key := authn.NewKey()
+	for text, want := range map[string]string{
+		"":                           "",
+		"no key":                     "no key",
+		key:                          "c1p_[redacted]",
+		"a " + key + ".":             "a c1p_[redacted].",
+		key[:len(key)-1] + "!":       "c1p_[redacted]!",
+		key[:20] + " " + key[20:]:    "c1p_[redacted] " + key[20:],
+		`{"` + key + `":"` + key:     `{"c1p_[redacted]":"c1p_[redacted]`,
+		"keys begin with c1p_":       "keys begin with c1p_",
+		"c1p_short and c1p_elsewise": "c1p_short and c1p_elsewise",
+	} {
+		if got := authn.Scrub(text); got != want || authn.Holds(text) != (want != text) {
+			t.Errorf("%q: got %q, %v; want %q", text, got, authn.Holds(text), want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"regexp"
 	"strings"
 )
 
@@ -60,4 +61,21 @@ func checkKey(key string) error {
 		return errors.New("the API key is mistyped or cut: its checksum does not match")
 	}
 	return nil
+}
+
+// keyLike finds API keys in a text, those too that are cut or mistyped: most of
+// a key is as good as the whole.
+var keyLike = regexp.MustCompile(KeyPrefix + `[A-Za-z0-9_-]{16,}`)
+
+// Holds tells whether there is an API key in a text.
+func Holds(text string) bool { return strings.Contains(text, KeyPrefix) && keyLike.MatchString(text) }
+
+// Scrub returns a text with "c1p_[redacted]" for each API key in it. Whatever a
+// caller writes of its own into a record or a message goes through it: people
+// put keys where they do not belong.
+func Scrub(text string) string {
+	if !strings.Contains(text, KeyPrefix) {
+		return text
+	}
+	return keyLike.ReplaceAllString(text, KeyPrefix+"[redacted]")
 }

@@ -142,7 +142,7 @@ func (s *Source) static() (*issued, *failure) {
 	if !bearer(value) {
 		return nil, &failure{what: "the access token is not one: it has other characters", slow: true}
 	}
-	t := &issued{header: &[]string{"Bearer " + value}, origin: s.cfg.URL, source: s, from: s.main}
+	t := &issued{header: &[]string{"Bearer " + value}, value: bytesOf(value), origin: s.cfg.URL, source: s, from: s.main}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.refused; old != nil {
@@ -212,6 +212,7 @@ func (s *Source) issue(id *identity, secret string, token *oauth2.Token, asked t
 	expiry := asked.Add(life)
 	t := &issued{
 		header: &[]string{scheme + " " + token.AccessToken},
+		value:  bytesOf(token.AccessToken),
 		origin: s.cfg.URL,
 		source: s,
 		from:   id,

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,6 +27,7 @@ type Token struct{ issued *issued }
 // of an unexported field, follows one if it is given a verb that does not fit.
 type issued struct {
 	header *[]string // the Authorization field, of length and capacity 1
+	value  *[]byte   // the token alone
 	origin *url.URL  // the tenant's base URL
 	source *Source
 	from   *identity // whose token it is
@@ -43,6 +45,11 @@ type issued struct {
 // usable reports whether the token can be handed out. It allocates nothing.
 func (i *issued) usable() bool {
 	return i != nil && (i.until.IsZero() || time.Until(i.until) > 0)
+}
+
+func bytesOf(token string) *[]byte {
+	value := []byte(token)
+	return &value
 }
 
 // Authorize sets the Authorization field of a request to the token's tenant,
@@ -78,6 +85,15 @@ func (t Token) Authorization() string {
 		return ""
 	}
 	return (*t.issued.header)[0]
+}
+
+// minIn is the least length, in bytes, of a token that In looks for: a shorter
+// one could stand anywhere by chance, and would be no secret.
+const minIn = 16
+
+// In tells whether the token stands in a text.
+func (t Token) In(text []byte) bool {
+	return t.issued != nil && len(*t.issued.value) >= minIn && bytes.Contains(text, *t.issued.value)
 }
 
 // Host returns the one host, with its port if it has one, that the token is

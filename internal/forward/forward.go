@@ -246,6 +246,8 @@ func (x *Exchange) exchange(ctx context.Context, span *telemetry.Span) (Result, 
 		return result, x.unreadable(ctx, response.StatusCode, err)
 	case response.StatusCode == http.StatusNoContent:
 		body = []byte("{}")
+	case x.token.In(body):
+		return result, fault.Unusable(x.route.ReadOnly, response.StatusCode, "C1's answer holds c1proxy's own access token")
 	}
 	result.Body = body
 	return result, nil

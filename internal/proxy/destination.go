@@ -44,6 +44,9 @@ type tenant struct {
 func (u *upstreams) prepare(ctx context.Context, c *call, in inbound) (exchange, error) {
 	target, err := u.target(in)
 	c.note(target.Values)
+	if err == nil {
+		err = keyInPath(target.Values)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +78,6 @@ func (u *upstreams) target(in inbound) (target transcode.Target, err error) {
 	target.Query, target.Body = in.raw.query, in.raw.body
 	target.Path, target.Values, err = u.route.Expand(in.message.ProtoReflect())
 	return target, err
-}
-
-// note keeps the path values for the records.
-func (c *call) note(values []route.Value) {
-	c.path = make(audit.Fields, 0, len(values))
-	for _, value := range values {
-		c.path = append(c.path, audit.Field{Name: value.Field, Value: value.Text})
-	}
 }
 
 // send makes the exchange and says what became of it.

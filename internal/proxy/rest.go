@@ -60,6 +60,9 @@ func (b *binding) readREST(c *call, r *http.Request) (inbound, error) {
 	if in.raw.query, in.raw.body, err = rest.Read(b.route, r, b.gateway.maxMessage); err != nil {
 		return inbound{}, err
 	}
+	if err := keyInQuery(in.raw.query); err != nil {
+		return inbound{}, err
+	}
 	if len(in.raw.body) > 0 {
 		c.strays, err = transcode.Body(b.route, in.raw.body, in.message)
 	} else {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
 	"github.com/c1proxy/c1proxy/internal/transcode"
@@ -142,6 +143,7 @@ func (b *binding) conclude(caller context.Context, c *call, intent *audit.Record
 	r.Code = "ok"
 	switch {
 	case a.fault != nil:
+		a.fault = scrubbed(a.fault)
 		blame(r, a.fault)
 		b.gateway.logFault(c, a.fault)
 	case a.err != nil:
@@ -176,7 +178,7 @@ func (b *binding) countStrays(c *call, a *answer) {
 		b.metrics.Strayed(telemetry.Answer, kind.String(), n)
 	}
 	b.gateway.logger.Info("a call held what the mirror has no place for",
-		append(c.names(), string(direction), &c.strays, string(telemetry.Answer), &a.strays)...)
+		append(c.names(), string(direction), authn.Scrub(c.strays.String()), string(telemetry.Answer), authn.Scrub(a.strays.String()))...)
 }
 
 // append writes a final record. It does not wait for the caller: the log

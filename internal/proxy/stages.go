@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
@@ -69,7 +70,8 @@ func identify(b *binding, next http.Handler) http.Handler {
 			c.door = doorOf(r)
 		}
 		if values := r.Header["X-Request-Id"]; len(values) > 0 {
-			c.clientID = values[0][:min(len(values[0]), maxClientID)]
+			id := authn.Scrub(values[0])
+			c.clientID = id[:min(len(id), maxClientID)]
 		}
 		if values := r.Header["C1proxy-Reason"]; len(values) > 0 {
 			c.reason = statedReason(values[0])
@@ -90,6 +92,7 @@ func statedReason(text string) string {
 	if decoded, err := url.PathUnescape(text); err == nil {
 		text = decoded
 	}
+	text = authn.Scrub(text)
 	return strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
 }
 
@@ -245,7 +248,7 @@ func (b *binding) refuse(c *call, r *http.Request, f *fault.Fault) {
 // deny writes the final record of a call of which nothing was sent, and
 // returns the fault to answer with.
 func (b *binding) deny(ctx context.Context, c *call, err error) *fault.Fault {
-	f := fault.Of(err)
+	f := scrubbed(fault.Of(err))
 	c.fault, c.recorded = f, true
 	r := c.record(audit.KindDenied)
 	r.Outcome = audit.OutcomeNotSent

@@ -1,0 +1,63 @@
+package proxy
+
+import (
+	"maps"
+	"net/url"
+
+	"connectrpc.com/connect"
+
+	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/authn"
+	"github.com/c1proxy/c1proxy/internal/fault"
+	"github.com/c1proxy/c1proxy/internal/route"
+)
+
+// This file is about API keys that stand where they do not belong: in a path, a
+// query, a reason, a field's name. They get into no record, log or message, and
+// not to C1, which writes down paths and queries too.
+
+// note keeps the path values for the records.
+func (c *call) note(values []route.Value) {
+	c.path = make(audit.Fields, 0, len(values))
+	for _, value := range values {
+		c.path = append(c.path, audit.Field{Name: value.Field, Value: authn.Scrub(value.Text)})
+	}
+}
+
+// keyInPath returns the fault of path values that hold an API key, or nil.
+func keyInPath(values []route.Value) error {
+	for _, value := range values {
+		if authn.Holds(value.Text) {
+			return fault.New(connect.CodeInvalidArgument, fault.BadPathValue,
+				"%s holds an API key, which belongs in the Authorization header alone: have it replaced", value.Field).With("field", value.Field)
+		}
+	}
+	return nil
+}
+
+// keyInQuery returns the fault of a query that holds an API key, or nil.
+func keyInQuery(query string) error {
+	text, err := url.QueryUnescape(query)
+	if authn.Holds(query) || err == nil && authn.Holds(text) {
+		return fault.New(connect.CodeInvalidArgument, fault.BadRequest,
+			"the query holds an API key, which belongs in the Authorization header alone: have it replaced")
+	}
+	return nil
+}
+
+// scrubbed is f without API keys in what it shows.
+func scrubbed(f *fault.Fault) *fault.Fault {
+	held := authn.Holds(f.Message)
+	for _, value := range f.Metadata {
+		held = held || authn.Holds(value)
+	}
+	if !held {
+		return f
+	}
+	clean := *f
+	clean.Message, clean.Metadata = authn.Scrub(f.Message), maps.Clone(f.Metadata)
+	for key, value := range clean.Metadata {
+		clean.Metadata[key] = authn.Scrub(value)
+	}
+	return &clean
+}
