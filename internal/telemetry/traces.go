@@ -190,7 +190,7 @@ type queue struct {
 
 // OnEnd implements sdktrace.SpanProcessor.
 func (q *queue) OnEnd(span sdktrace.ReadOnlySpan) {
-	if q.exporter.pending.Add(1) > maxPending || q.exporter.closed.Load() {
+	if q.exporter.pending.Add(1) > maxPending {
 		q.exporter.pending.Add(-1)
 		q.exporter.full.Inc()
 		return
