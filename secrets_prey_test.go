@@ -100,7 +100,7 @@ func (p *prey) tenants() string {
 	tenants, teams := "tenants:\n", "teams:\n"
 	team := func(name, tenant, rule, more string) {
 		p.keys[name] = authn.NewKey()
-		p.canaries = append(p.canaries, canary{"key of " + name, p.keys[name], true})
+		p.canaries = append(p.canaries, canary{"key of " + name, p.keys[name]})
 		teams += fmt.Sprintf("  - {name: %s, tenant: %s, callers: [{name: bot, api_keys: [{sha256: %q}]}], allow: [{methods: [\"c1.**/*\"], include_draft: true%s}]%s}\n",
 			name, tenant, authn.HashKey(p.keys[name]), rule, more)
 	}
@@ -127,7 +127,7 @@ func (p *prey) tenants() string {
 	return tenants + teams
 }
 
-func (p *prey) add(name, text string) { p.canaries = append(p.canaries, canary{name, text, false}) }
+func (p *prey) add(name, text string) { p.canaries = append(p.canaries, canary{name, text}) }
 
 func (p *prey) write(name, text string) {
 	if err := os.WriteFile(filepath.Join(p.root, name), []byte(text), 0o600); err != nil {
@@ -518,7 +518,7 @@ func TestNoSecretLeaves(t *testing.T) {
 // checkNothingLeft looks for every canary in all that was noted.
 func (p *prey) checkNothingLeft(t *testing.T) {
 	t.Helper()
-	var outputs, upstream strings.Builder
+	var outputs, api, tokenEndpoint strings.Builder
 	for _, out := range p.outputs {
 		outputs.WriteString(out.String())
 	}
@@ -527,8 +527,8 @@ func (p *prey) checkNothingLeft(t *testing.T) {
 	}
 	tokens := map[string]bool{}
 	for _, r := range p.c1.Requests() {
-		fmt.Fprintf(&upstream, "%s %s %s\n", r.Method, r.URI, r.Host)
-		r.Header.Write(&upstream)
+		fmt.Fprintf(&api, "%s %s %s\n", r.Method, r.URI, r.Host)
+		r.Header.Write(&api)
 		if _, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); token != "" && !tokens[token] && token != p.facts.StaticToken {
 			tokens[token] = true
 			p.add("access token", token)
@@ -536,7 +536,8 @@ func (p *prey) checkNothingLeft(t *testing.T) {
 	}
 	assertions := 0
 	for _, r := range p.c1.TokenRequests() {
-		upstream.Write(r.Body)
+		fmt.Fprintf(&tokenEndpoint, "%s %s\n%s\n", r.Method, r.URI, r.Body)
+		r.Header.Write(&tokenEndpoint)
 		form, err := url.ParseQuery(string(r.Body))
 		if assertion := form.Get("client_assertion"); err == nil && assertion != "" {
 			assertions++
@@ -548,13 +549,17 @@ func (p *prey) checkNothingLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.add("audit's signing key", strings.TrimSpace(string(key)))
-	p.canaries = append(p.canaries, canary{"caller's JWT", callerJWT, true}, canary{"caller's password", "caller-canary-password", true},
-		canary{"caller's cookie", "caller-canary-cookie", true})
+	p.canaries = append(p.canaries, canary{"caller's JWT", callerJWT}, canary{"caller's password", "caller-canary-password"},
+		canary{"caller's cookie", "caller-canary-cookie"})
 
 	p.note("stdout and stderr", outputs.String())
 	p.note("answers", p.witness.text.String())
 	p.note("traces", p.collector.raw())
-	p.places = append(p.places, place{"what C1 was sent, but its bodies", upstream.String(), true})
+	p.places = append(p.places,
+		place{"C1, but for bodies", api.String(), []string{"access token", "STATIC_TOKEN"}},
+		// The client secret that holds a key is not even sent here.
+		place{"C1's token endpoint", tokenEndpoint.String(), []string{"assertion", "PLAIN_SECRET", "WRONG_SECRET", "subject token"}},
+		place{"the collector's headers", p.collector.header(), []string{"collector's key", "COLLECTOR_KEY"}})
 	var needles []needle
 	for _, c := range p.canaries {
 		needles = append(needles, needlesOf(c)...)

@@ -1,6 +1,7 @@
 package c1proxy_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -39,11 +40,12 @@ type collector struct {
 	// whether the spans were taken.
 	answer func(w http.ResponseWriter, r *http.Request) bool
 
-	mu     sync.Mutex
-	bodies []byte
-	spans  []*tracepb.Span
-	keys   map[string]bool // attributes' keys
-	text   map[string]bool // their texts
+	mu      sync.Mutex
+	headers bytes.Buffer
+	bodies  []byte
+	spans   []*tracepb.Span
+	keys    map[string]bool // attributes' keys
+	text    map[string]bool // their texts
 }
 
 func newCollector(t testing.TB) *collector {
@@ -76,6 +78,7 @@ func (c *collector) take(r *http.Request, body []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.bodies = append(c.bodies, body...)
+	r.Header.Write(&c.headers)
 	for _, resource := range data.GetResourceSpans() {
 		for _, pair := range resource.GetResource().GetAttributes() {
 			if !slices.Contains(resourceKeys, pair.GetKey()) {
@@ -108,6 +111,12 @@ func (c *collector) raw() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return string(c.bodies)
+}
+
+func (c *collector) header() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.headers.String()
 }
 
 func attributesOf(span *tracepb.Span) map[string]any {
