@@ -80,6 +80,8 @@ func newPrey(t *testing.T) *prey {
 		"HOSTILE_TOKEN":    "Hostile-Canary-Token/0123456789+abcdef==",
 		"HOSTILE_SECRET":   "Hostile-Canary-Secret-0123456789abcdef",
 		"COLLECTOR_KEY":    "Collector-Canary-Env-0123456789",
+		// Which OpenTelemetry's SDK would complain about, and quote.
+		"OTEL_RESOURCE_ATTRIBUTES": "Resource-Canary-0123456789",
 	} {
 		p.env = append(p.env, name+"="+text)
 		p.add(name, text)
