@@ -22,7 +22,7 @@ func TestSpeakable(t *testing.T) {
 		want string
 	}{
 		{&url.Error{Op: "Post", URL: "http://x/?secret", Err: errors.New(`malformed HTTP response "secret"`)}, "transport error of type *errors.errorString"},
-		{fmt.Errorf("read: %w", &http.ProtocolError{ErrorString: "secret"}), "transport error of type *fmt.wrapError"},
+		{fmt.Errorf("read: %w", http.ErrLineTooLong), "transport error of type *fmt.wrapError"},
 		{fmt.Errorf("secret: %w", &net.DNSError{Err: "no such host", Name: "acme"}), "lookup acme: no such host"},
 		{fmt.Errorf("secret: %w", &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("refused")}), "dial tcp: refused"},
 		{fmt.Errorf("secret: %w", io.EOF), "unexpected EOF"},
