@@ -115,6 +115,7 @@ func (p *prey) tenants() string {
 	tenant("signed", c1, `client_id: %q, client_secret: {file: "%s/signed"}`, p.facts.ClientID, p.root)
 	tenant("plain", c1, `client_id: %q, client_secret: {env: PLAIN_SECRET}`, p.facts.PlainClientID)
 	tenant("federated", c1, `client_id: %q, subject_token: {file: "%s/subject"}`, p.facts.FederationClientID, p.root)
+	tenant("bound", c1, `client_id: %q, client_secret: {file: "%s/signed"}, dpop: true`, p.facts.ClientID, p.root)
 	tenant("static", c1, `access_token: {env: STATIC_TOKEN}`)
 	tenant("wrong", c1, `client_id: %q, client_secret: {env: WRONG_SECRET}`, p.facts.PlainClientID)
 	tenant("malformed", c1, `client_id: %q, client_secret: {env: MALFORMED_SECRET}`, p.facts.ClientID)
@@ -346,6 +347,7 @@ func (p *prey) mistreat() {
 			p.c1.Inject(sandbox.Rule{Fault: sandbox.Echo(status, "upstream"), On: procedure})
 		}
 		p.call("signed")
+		p.call("bound")
 		p.call("static")
 		p.c1.Heal()
 	}
@@ -476,7 +478,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	p.witness = &witness{base: p.httpClient(false).Transport}
 
 	first := p.run(true, serve...)
-	for _, team := range append(p.teams[:4:4], "reader", "slow") {
+	for _, team := range append(p.teams[:5:5], "reader", "slow") {
 		p.call(team)
 	}
 	p.misuse()
@@ -536,6 +538,13 @@ func (p *prey) checkNothingLeft(t *testing.T) {
 			p.add("access token", token)
 		}
 	}
+	proofs := map[string]bool{}
+	for _, r := range append(p.c1.Requests(), p.c1.TokenRequests()...) {
+		if proof := r.Header.Get("Dpop"); proof != "" && len(proofs) < 50 && !proofs[proof] {
+			proofs[proof] = true
+			p.add("DPoP proof", proof)
+		}
+	}
 	assertions := 0
 	for _, r := range p.c1.TokenRequests() {
 		fmt.Fprintf(&tokenEndpoint, "%s %s\n%s\n", r.Method, r.URI, r.Body)
@@ -558,9 +567,9 @@ func (p *prey) checkNothingLeft(t *testing.T) {
 	p.note("answers", p.witness.text.String())
 	p.note("traces", p.collector.raw())
 	p.places = append(p.places,
-		place{"C1, but for bodies", api.String(), []string{"access token", "STATIC_TOKEN"}},
+		place{"C1, but for bodies", api.String(), []string{"access token", "DPoP proof", "STATIC_TOKEN"}},
 		// The client secret that holds a key is not even sent here.
-		place{"C1's token endpoint", tokenEndpoint.String(), []string{"assertion", "PLAIN_SECRET", "WRONG_SECRET", "subject token"}},
+		place{"C1's token endpoint", tokenEndpoint.String(), []string{"assertion", "DPoP proof", "PLAIN_SECRET", "WRONG_SECRET", "subject token"}},
 		place{"the collector's headers", p.collector.header(), []string{"collector's key", "COLLECTOR_KEY"}})
 	var needles []needle
 	for _, c := range p.canaries {
@@ -579,10 +588,10 @@ func (p *prey) checkNothingLeft(t *testing.T) {
 			t.Error(hit)
 		}
 	}
-	if len(tokens) == 0 || assertions == 0 || p.witness.n < 300 {
-		t.Errorf("%d access tokens, %d assertions, %d answers: too little was tried", len(tokens), assertions, p.witness.n)
+	if len(tokens) == 0 || assertions == 0 || len(proofs) == 0 || p.witness.n < 300 {
+		t.Errorf("%d access tokens, %d assertions, %d proofs, %d answers: too little was tried", len(tokens), assertions, len(proofs), p.witness.n)
 	}
-	t.Logf("%d bytes from %d places searched for %d canaries in %d forms (%d tokens and %d assertions among them; %d answers, %d processes): %d hits",
-		size, len(p.places), len(p.canaries), len(needles), len(tokens), assertions, p.witness.n, len(p.outputs), len(hits))
+	t.Logf("%d bytes from %d places searched for %d canaries in %d forms (%d tokens, %d assertions and %d proofs among them; %d answers, %d processes): %d hits",
+		size, len(p.places), len(p.canaries), len(needles), len(tokens), assertions, len(proofs), p.witness.n, len(p.outputs), len(hits))
 	checkHunt(t, p.places, p.canaries)
 }
