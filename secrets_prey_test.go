@@ -35,6 +35,7 @@ type prey struct {
 	env       []string
 	teams     []string // one for each tenant, of the same name
 	mad       *hostile
+	proxy     *hostile
 	collector *collector
 	witness   *witness
 	admin     string // its URL
@@ -58,7 +59,7 @@ telemetry:
 // must not leave it.
 func newPrey(t *testing.T) *prey {
 	t.Helper()
-	p := &prey{gateway: &gateway{t: t, keys: map[string]string{}}, root: t.TempDir(), collector: newCollector(t), mad: listenHostile(t)}
+	p := &prey{gateway: &gateway{t: t, keys: map[string]string{}}, root: t.TempDir(), collector: newCollector(t), mad: listenHostile(t), proxy: listenHostile(t)}
 	p.dir = filepath.Join(p.root, "audit")
 	var err error
 	if p.c1, err = sandbox.Start("127.0.0.1:0", sandbox.Config{}); err != nil {
@@ -80,6 +81,7 @@ func newPrey(t *testing.T) *prey {
 		"HOSTILE_TOKEN":    "Hostile-Canary-Token/0123456789+abcdef==",
 		"HOSTILE_SECRET":   "Hostile-Canary-Secret-0123456789abcdef",
 		"COLLECTOR_KEY":    "Collector-Canary-Env-0123456789",
+		"PROXY_PASSWORD":   "Proxy-Canary-Password-0123456789",
 		// Which OpenTelemetry's SDK would complain about, and quote.
 		"OTEL_RESOURCE_ATTRIBUTES": "Resource-Canary-0123456789",
 	} {
@@ -120,6 +122,7 @@ func (p *prey) tenants() string {
 	tenant("wrong", c1, `client_id: %q, client_secret: {env: WRONG_SECRET}`, p.facts.PlainClientID)
 	tenant("malformed", c1, `client_id: %q, client_secret: {env: MALFORMED_SECRET}`, p.facts.ClientID)
 	tenant("mad", p.mad.url, `access_token: {env: HOSTILE_TOKEN}`)
+	tenant("proxied", "https://127.0.0.1:9", `access_token: {env: STATIC_TOKEN}}, proxy: {url: %q, username: u, password: {env: PROXY_PASSWORD}`, p.proxy.url)
 	for i := range rants {
 		h := listenHostile(p.t)
 		h.turn.Store(int64(i))
@@ -353,6 +356,8 @@ func (p *prey) mistreat() {
 	}
 	for i := range rants {
 		p.mad.turn.Store(int64(i))
+		p.proxy.turn.Store(int64(i))
+		p.do(p.confirming("connect", p.keys["proxied"], "x"))
 		p.call("mad")
 		p.call(fmt.Sprintf("mad-tokens-%d", i))
 	}

@@ -213,7 +213,7 @@ var rants = []string{
 }
 
 // listenHostile starts a hostile C1, each of whose answers gives away the
-// Authorization header's credentials, or else the body.
+// Authorization header's credentials, or the body's, or, as a proxy, its own.
 func listenHostile(t testing.TB) *hostile {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -226,6 +226,11 @@ func listenHostile(t testing.TB) *hostile {
 		if sent == "" {
 			r.ParseForm()
 			sent = r.PostForm.Get("client_secret")
+		}
+		if r.Method == http.MethodConnect {
+			_, sent, _ = strings.Cut(r.Header.Get("Proxy-Authorization"), " ")
+			user, _ := base64.StdEncoding.DecodeString(sent)
+			sent += " " + string(user)
 		}
 		conn, buffer, err := http.NewResponseController(w).Hijack()
 		if err != nil {
