@@ -7,8 +7,18 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 )
+
+// A ProxyRefusal is what an HTTP proxy answered that was asked for a connection:
+// its status, and none of its words.
+type ProxyRefusal struct{ Status int }
+
+// Error is in words of our own.
+func (p *ProxyRefusal) Error() string {
+	return fmt.Sprintf("the proxy refused the connection: %d %s", p.Status, http.StatusText(p.Status))
+}
 
 // Speakable returns the part of an HTTP client's error that is fit for a log: it
 // is known to hold no byte that the peer sent after it had our request, and so no
@@ -19,11 +29,14 @@ func Speakable(err error) error {
 	var dns *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	var op *net.OpError
+	var refusal *ProxyRefusal
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return context.DeadlineExceeded
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
+	case errors.As(err, &refusal):
+		return refusal
 	case errors.As(err, &dns):
 		return dns
 	case errors.As(err, &certificate):

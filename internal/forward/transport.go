@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/c1proxy/c1proxy/internal/fault"
 )
 
 const (
@@ -142,6 +144,12 @@ func (t *Transport) make(authorities *x509.CertPool) *http.Transport {
 		MaxIdleConns:           maxIdle,
 		MaxIdleConnsPerHost:    maxIdle,
 		MaxResponseHeaderBytes: maxHeader,
+	}
+	made.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+		if answer.StatusCode != http.StatusOK {
+			return &fault.ProxyRefusal{Status: answer.StatusCode} // net/http's own error has the proxy's words
+		}
+		return nil
 	}
 	if t.cfg.Proxy != nil {
 		made.Proxy = http.ProxyURL(t.cfg.Proxy)
