@@ -269,7 +269,7 @@ func (g *gateway) httpClient(http1 bool) *http.Client {
 	p.SetHTTP1(http1)
 	p.SetUnencryptedHTTP2(!http1)
 	p.SetHTTP2(!http1)
-	transport := &http.Transport{Protocols: p, TLSClientConfig: g.insecure, MaxIdleConnsPerHost: 100}
+	transport := &http.Transport{Protocols: p, TLSClientConfig: g.insecure.Clone(), MaxIdleConnsPerHost: 100}
 	g.t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }

@@ -50,6 +50,11 @@ listen:
   tls: {cert_file: tls.crt, key_file: tls.key}
   max_message_bytes: 1048576
   reflection: false
+  max_connections: 300
+  max_calls: 200
+  max_connection_age: 1h
+  drain_delay: 5s
+  drain_timeout: 20s
 tenants:
 - name: acme
   url: https://acme.conductor.one
@@ -87,7 +92,11 @@ func TestParseDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &configv1.Config{
-		Listen: &configv1.Listen{Address: "127.0.0.1:8080", MaxMessageBytes: proto.Uint32(4 << 20), Reflection: proto.Bool(true)},
+		Listen: &configv1.Listen{
+			Address: "127.0.0.1:8080", MaxMessageBytes: proto.Uint32(4 << 20), Reflection: proto.Bool(true),
+			MaxConnections: proto.Uint32(20_000), MaxCalls: proto.Uint32(10_000),
+			MaxConnectionAge: durationpb.New(10 * time.Minute), DrainDelay: durationpb.New(0),
+		},
 		Tenants: []*configv1.Tenant{{
 			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(30 * time.Second), ResendOn_401: proto.Bool(true), MaxInFlight: proto.Uint32(16384),
 			Credential: &configv1.Credential{
@@ -123,6 +132,8 @@ func TestParseEverything(t *testing.T) {
 		Listen: &configv1.Listen{
 			Address: ":8443", Tls: &configv1.TLS{CertFile: "tls.crt", KeyFile: "tls.key"},
 			MaxMessageBytes: proto.Uint32(1 << 20), Reflection: proto.Bool(false),
+			MaxConnections: proto.Uint32(300), MaxCalls: proto.Uint32(200), MaxConnectionAge: durationpb.New(time.Hour),
+			DrainDelay: durationpb.New(5 * time.Second), DrainTimeout: durationpb.New(20 * time.Second),
 		},
 		Tenants: []*configv1.Tenant{{
 			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(90 * time.Second), ResendOn_401: proto.Bool(false),

@@ -11,16 +11,20 @@ import (
 // defaults are what missing keys mean, as they would be written. Each stands in
 // the comment of its field too.
 var defaults = map[protoreflect.FullName]string{
-	"c1proxy.config.v1.Listen.address":           "127.0.0.1:8080",
-	"c1proxy.config.v1.Listen.max_message_bytes": "4194304",
-	"c1proxy.config.v1.Listen.reflection":        "true",
-	"c1proxy.config.v1.Tenant.timeout":           "30s",
-	"c1proxy.config.v1.Tenant.resend_on_401":     "true",
-	"c1proxy.config.v1.Tenant.max_in_flight":     "16384",
-	"c1proxy.config.v1.Audit.segment_bytes":      "67108864",
-	"c1proxy.config.v1.Admin.address":            "127.0.0.1:9090",
-	"c1proxy.config.v1.Traces.sample_ratio":      "1",
-	"c1proxy.config.v1.Traces.service_name":      "c1proxy",
+	"c1proxy.config.v1.Listen.address":            "127.0.0.1:8080",
+	"c1proxy.config.v1.Listen.max_message_bytes":  "4194304",
+	"c1proxy.config.v1.Listen.reflection":         "true",
+	"c1proxy.config.v1.Listen.max_connections":    "20000",
+	"c1proxy.config.v1.Listen.max_calls":          "10000",
+	"c1proxy.config.v1.Listen.max_connection_age": "10m0s",
+	"c1proxy.config.v1.Listen.drain_delay":        "0s",
+	"c1proxy.config.v1.Tenant.timeout":            "30s",
+	"c1proxy.config.v1.Tenant.resend_on_401":      "true",
+	"c1proxy.config.v1.Tenant.max_in_flight":      "16384",
+	"c1proxy.config.v1.Audit.segment_bytes":       "67108864",
+	"c1proxy.config.v1.Admin.address":             "127.0.0.1:9090",
+	"c1proxy.config.v1.Traces.sample_ratio":       "1",
+	"c1proxy.config.v1.Traces.service_name":       "c1proxy",
 }
 
 // tags are the YAML tags that the defaults' values would have.

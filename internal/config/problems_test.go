@@ -165,10 +165,10 @@ var keyProblems = []problemCase{
 		`5:5: tenants[0]: unknown key "access_token": it belongs in tenants[].credential`,
 	}},
 	{"unknown", listenLine, `listen: {address: "127.0.0.1:8080", qqqq: 1}`, []string{
-		`1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection`,
+		`1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection, max_connections, max_calls, max_connection_age, drain_delay, drain_timeout`,
 	}},
 	{"unknown and odd", listenLine, `listen: {address: "127.0.0.1:8080", "a b\n": 1}`, []string{
-		"1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection",
+		"1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection, max_connections, max_calls, max_connection_age, drain_delay, drain_timeout",
 	}},
 	{"hyphen for underscore", "key_file:", "key-file:", []string{
 		`19:38: audit: unknown key "key-file": did you mean "key_file"?`,
@@ -319,6 +319,19 @@ var valueProblems = []problemCase{
 	}},
 	{"message limit of 0", listenLine, "listen: {max_message_bytes: 0}", []string{
 		"1:29: listen.max_message_bytes: must be from 1024 to 67108864",
+	}},
+	{"no connection at all", listenLine, "listen: {max_connections: 0}", []string{
+		"1:27: listen.max_connections: must be from 1 to 1000000",
+	}},
+	{"no call at all", listenLine, "listen: {max_calls: 0}", []string{
+		"1:21: listen.max_calls: must be from 1 to 1000000",
+	}},
+	{"connections too short", listenLine, "listen: {max_connection_age: 10ms}", []string{
+		"1:30: listen.max_connection_age: must be from 1s to 24h",
+	}},
+	{"drain out of range", listenLine, "listen: {drain_delay: 1h, drain_timeout: 0s}", []string{
+		"1:23: listen.drain_delay: must be from 0s to 5m",
+		"1:42: listen.drain_timeout: must be from 1ms to 10m",
 	}},
 	{"segment too small", auditLine, "audit: {dir: /var/lib/c1proxy/audit, key_file: /var/lib/c1proxy/audit.key, segment_bytes: 1}", []string{
 		"19:91: audit.segment_bytes: must be from 65536 to 17179869184",

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -32,9 +31,7 @@ type gateway struct {
 	limits     map[callerKey]*limits
 	revision   string
 	maxMessage int
-	// calls counts those that have been sent, or are about to be, and whose
-	// outcome is not yet on record. They outlive their callers.
-	calls sync.WaitGroup
+	load       load
 }
 
 // A binding is one procedure, bound to the line and to its destination.

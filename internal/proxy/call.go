@@ -50,6 +50,9 @@ type call struct {
 	span *telemetry.Span
 	// recorded says that the call has, or will have, its final record.
 	recorded bool
+	// detached says that the call's exchange may outlive its handler, and leaves
+	// the load by itself.
+	detached bool
 }
 
 // callKey is the context key of the call.
@@ -168,6 +171,8 @@ func (c *call) answeredCode() connect.Code {
 		return connect.CodeResourceExhausted
 	case http.StatusGatewayTimeout, http.StatusRequestTimeout:
 		return connect.CodeDeadlineExceeded
+	case http.StatusServiceUnavailable:
+		return connect.CodeUnavailable
 	case 499:
 		return connect.CodeCanceled
 	}

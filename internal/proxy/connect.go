@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 
 	"connectrpc.com/connect"
@@ -64,7 +66,35 @@ func handlerOptions(maxMessage int) []connect.HandlerOption {
 		connect.WithCodec(rawCodec{"json; charset=utf-8", transcode.JSON}),
 		connect.WithReadMaxBytes(maxMessage),
 		connect.WithCompressMinBytes(minCompress),
+		connect.WithCompression("gzip",
+			func() connect.Decompressor { return &inflater{most: int64(maxMessage)} },
+			func() connect.Compressor { return gzip.NewWriter(io.Discard) }),
 	}
+}
+
+// An inflater is a gzip.Reader that ends soon after the largest message.
+// connect's own limit on messages bounds memory, but inflates a bomb to its end.
+type inflater struct {
+	gzip.Reader
+	most, left int64
+}
+
+var errInflated = errors.New("inflate message: it is larger than a message may be")
+
+// Reset begins a message. One byte too many has connect see what is wrong.
+func (f *inflater) Reset(from io.Reader) error {
+	f.left = f.most + 1
+	return f.Reader.Reset(from)
+}
+
+// Read fails with errInflated beyond the largest message.
+func (f *inflater) Read(p []byte) (int, error) {
+	if f.left <= 0 {
+		return 0, errInflated
+	}
+	n, err := f.Reader.Read(p[:min(int64(len(p)), f.left)])
+	f.left -= int64(n)
+	return n, err
 }
 
 // newHandler makes the handler of one procedure. A method without side

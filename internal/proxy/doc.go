@@ -12,6 +12,7 @@
 //	  trace         trace.go         the call's span, from here on (package telemetry)
 //	  authorize                      may they? (package policy)
 //	  limit rate                     are they within their limits? (package ratelimit)
+//	  limit load                     is c1proxy itself? (load.go)
 //	    Connect, gRPC, gRPC-Web      connect.go, rpc.go; the messages stay bytes
 //	    or C1's own paths            rest.go (package rest); nothing is re-encoded
 //	      decode                     bytes to message (package transcode)

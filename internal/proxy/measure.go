@@ -26,6 +26,10 @@ func (p *Proxy) measure() {
 		m.Counter("c1proxy_retries_total", "Requests to C1 without side effects that were made again.", labels,
 			func() float64 { return float64(t.upstream.State().Retries) })
 	}
+	m.Gauge("c1proxy_connections", "Connections of callers that are open.", nil,
+		func() float64 { open, _ := p.connections.count(); return float64(open) })
+	m.Counter("c1proxy_connections_refused_total", "Connections closed at once, because listen.max_connections were open.", nil,
+		func() float64 { _, refused := p.connections.count(); return float64(refused) })
 	m.Gauge("c1proxy_audit_healthy", "1 while the audit is expected to append.", nil,
 		func() float64 { return truth(p.gateway.log.Healthy() == nil) })
 	m.Gauge("c1proxy_audit_open_intents", "Calls whose intent is on record and whose outcome is not.", nil,

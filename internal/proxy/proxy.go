@@ -30,9 +30,9 @@ const (
 	mirrored = "c1."
 	// maxBuckets bounds the rate limiter's memory.
 	maxBuckets = 1 << 16
-	// drainTimeout bounds the time to finish what is under way when stopping,
-	// beyond the longest call.
-	drainTimeout = 10 * time.Second
+	// drainSlack is what stopping may take beyond the longest call, where
+	// listen.drain_timeout does not say.
+	drainSlack = 10 * time.Second
 )
 
 // Options is what a Proxy needs besides its configuration.
@@ -55,7 +55,9 @@ type Proxy struct {
 
 	server, adminServer     *http.Server
 	listener, adminListener net.Listener
+	connections             *connections
 	longest                 time.Duration
+	drainDelay, drainTime   time.Duration
 	draining                atomic.Bool
 }
 
@@ -70,9 +72,12 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 			limiter:    ratelimit.New(maxBuckets),
 			maxMessage: int(cfg.GetListen().GetMaxMessageBytes()),
 		},
-		tenants: make(map[string]*tenant),
-		tokens:  make(map[string]*credential.Source),
+		connections: newConnections(int(cfg.GetListen().GetMaxConnections()), cfg.GetListen().GetMaxConnectionAge().AsDuration()),
+		tenants:     make(map[string]*tenant),
+		tokens:      make(map[string]*credential.Source),
 	}
+	p.gateway.load.most = int64(cfg.GetListen().GetMaxCalls())
+	p.gateway.load.memory.open()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -167,7 +172,12 @@ func (p *Proxy) listen(cfg *configv1.Config, all handlers) error {
 	if err != nil {
 		return err
 	}
+	p.drainDelay, p.drainTime = cfg.GetListen().GetDrainDelay().AsDuration(), p.longest+drainSlack
+	if timeout := cfg.GetListen().GetDrainTimeout(); timeout != nil {
+		p.drainTime = timeout.AsDuration()
+	}
 	p.server = newServer(router, tlsConfig, p.longest, p.gateway.logger)
+	p.connections.guard(p.server)
 	p.adminServer = newServer(p.admin(), nil, p.longest, p.gateway.logger)
 	return nil
 }
@@ -193,42 +203,42 @@ func (p *Proxy) Handler() http.Handler { return p.server.Handler }
 // VerifierKey is the key by which the audit's signed heads are verified.
 func (p *Proxy) VerifierKey() string { return p.gateway.log.VerifierKey() }
 
-// Serve serves until ctx ends, and then stops cleanly: it says that it is not
-// ready, takes no new calls, waits for those under way and for their outcomes
-// to be on record, and closes everything. An error means that not all of that
-// worked; what has no outcome on record then gets one at the next start.
+// Serve serves until ctx ends, and then stops cleanly: it says at once that it
+// is not ready, goes on for listen.drain_delay with answers that close their
+// connections, then takes no new calls, waits for those under way and for their
+// outcomes to be on record, and closes everything. An error means that not all
+// of that worked; what has no outcome on record then gets one at the next start.
 func (p *Proxy) Serve(ctx context.Context) error {
 	failed := make(chan error, 2)
 	go func() { failed <- serve(p.server, p.listener) }()
 	go func() { failed <- serve(p.adminServer, p.adminListener) }()
-	var err error
 	select {
 	case <-ctx.Done():
-	case err = <-failed:
+		p.unready()
+		time.Sleep(p.drainDelay)
+		return p.stop()
+	case err := <-failed:
+		p.unready()
+		return errors.Join(err, p.stop())
 	}
-	return errors.Join(err, p.stop())
+}
+
+// unready tells whoever asks that no more calls should come.
+func (p *Proxy) unready() {
+	p.draining.Store(true)
+	for _, service := range append(p.services, "") {
+		p.health.SetStatus(service, grpchealth.StatusNotServing)
+	}
+	p.connections.retire()
 }
 
 // stop drains the server, then the calls that outlived their callers, then
 // closes.
 func (p *Proxy) stop() error {
-	p.draining.Store(true)
-	for _, service := range append(p.services, "") {
-		p.health.SetStatus(service, grpchealth.StatusNotServing)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), p.longest+drainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), p.drainTime)
 	defer cancel()
-	err := drain(ctx, p.server)
-	finished := make(chan struct{})
-	go func() {
-		p.gateway.calls.Wait()
-		close(finished)
-	}()
-	select {
-	case <-finished:
-	case <-ctx.Done():
-		err = errors.Join(err, errors.New("stop: calls are still under way; their outcomes will be recorded as indeterminate"))
-	}
+	go p.connections.closeFresh(ctx)
+	err := errors.Join(drain(ctx, p.server), p.gateway.load.wait(ctx))
 	p.gateway.traces.Close(ctx) // spans that are lost are no failure
 	return errors.Join(err, p.Close())
 }

@@ -72,7 +72,11 @@ func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
 	caller, cancel := context.WithDeadline(ctx, deadline.Add(-margin(time.Until(deadline))))
 	defer cancel()
 	finished := make(chan answer, 1)
-	b.gateway.calls.Go(func() { finished <- b.deliver(caller, c, intent, prepared) })
+	c.detached = true
+	go func() {
+		defer b.gateway.load.leave()
+		finished <- b.deliver(caller, c, intent, prepared)
+	}()
 	select {
 	case a := <-finished:
 		return a

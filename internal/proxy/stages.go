@@ -38,7 +38,8 @@ var stages = []stage{
 	{"authenticate", authenticate}, // nothing is decompressed or decoded for a stranger
 	{"trace", begin},               // only who is known may name a trace to be part of
 	{"authorize", authorize},       // before the limit, so that a denied call costs the team nothing
-	{"limit rate", limitRate},      // last: a call that passes is charged, whatever comes of it
+	{"limit rate", limitRate},      // a call that passes is charged, whatever comes of it
+	{"limit load", limitLoad},      // last, so that only who may call can take a place
 }
 
 // line puts the stages around a handler.
@@ -119,6 +120,7 @@ var refusals = map[connect.Code]fault.Reason{
 	connect.CodeResourceExhausted: fault.TooLarge,
 	connect.CodeDeadlineExceeded:  fault.DeadlineExceeded,
 	connect.CodeCanceled:          fault.Canceled,
+	connect.CodeUnavailable:       fault.Overloaded,
 }
 
 // record writes a final record for a call that has none on its way out: one
@@ -171,6 +173,9 @@ func (g *gateway) panicked(c *call) *fault.Fault {
 // bounds memory, but reads an endless body to its end.
 func limitBody(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if memory := &b.gateway.load.memory; memory.limited() {
+			r.Body = frugalBody{r.Body, memory}
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, int64(b.gateway.maxMessage)+bodySlack)
 		next.ServeHTTP(w, r)
 	})
@@ -222,6 +227,23 @@ func limitRate(b *binding, next http.Handler) http.Handler {
 			b.refuse(c, r, decision.Fault())
 			return
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitLoad takes a call on, or refuses it before its body is read.
+func limitLoad(b *binding, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, load := w.(*call), &b.gateway.load
+		if f := load.enter(); f != nil {
+			b.refuse(c, r, f)
+			return
+		}
+		defer func() {
+			if !c.detached {
+				load.leave()
+			}
+		}()
 		next.ServeHTTP(w, r)
 	})
 }

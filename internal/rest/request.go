@@ -143,7 +143,10 @@ func tooLarge(limit int) error {
 // unread is the fault of a body that did not arrive. On HTTP/1 net/http cancels
 // the context whatever the reason is.
 func unread(ctx context.Context, err error) error {
+	var known *fault.Fault
 	switch {
+	case errors.As(err, &known):
+		return known
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		f := fault.New(connect.CodeDeadlineExceeded, fault.DeadlineExceeded, "the body did not arrive in time; nothing was sent").Because(err)
 		f.Status = http.StatusRequestTimeout

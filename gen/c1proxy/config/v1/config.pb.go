@@ -134,7 +134,25 @@ type Listen struct {
 	// The largest message of a caller, in bytes, after decompression. Default: 4194304.
 	MaxMessageBytes *uint32 `protobuf:"varint,3,opt,name=max_message_bytes,json=maxMessageBytes,proto3,oneof" json:"max_message_bytes,omitempty"`
 	// Offer gRPC server reflection, which tells callers the schema. Default: true.
-	Reflection    *bool `protobuf:"varint,4,opt,name=reflection,proto3,oneof" json:"reflection,omitempty"`
+	Reflection *bool `protobuf:"varint,4,opt,name=reflection,proto3,oneof" json:"reflection,omitempty"`
+	// The most connections at once. What comes beyond them is closed at once.
+	// Default: 20000.
+	MaxConnections *uint32 `protobuf:"varint,5,opt,name=max_connections,json=maxConnections,proto3,oneof" json:"max_connections,omitempty"`
+	// The most calls at once, of all callers together. What comes beyond them is
+	// refused, unavailable, before its body is read. Default: 10000.
+	MaxCalls *uint32 `protobuf:"varint,6,opt,name=max_calls,json=maxCalls,proto3,oneof" json:"max_calls,omitempty"`
+	// The age, give or take a tenth, at which a connection takes no more calls
+	// and closes when those under way are answered: so callers find new replicas
+	// behind a balancer of connections. Default: 10m0s.
+	MaxConnectionAge *durationpb.Duration `protobuf:"bytes,7,opt,name=max_connection_age,json=maxConnectionAge,proto3" json:"max_connection_age,omitempty"`
+	// How long a stopping c1proxy, which says at once that it is not ready, still
+	// takes new calls: as long as the balancer in front of it needs to notice.
+	// Default: 0s.
+	DrainDelay *durationpb.Duration `protobuf:"bytes,8,opt,name=drain_delay,json=drainDelay,proto3" json:"drain_delay,omitempty"`
+	// How long a stopping c1proxy waits, after drain_delay, for the calls under
+	// way. Those that are left are cut off, and the exit code is 1. Without it,
+	// the longest timeout of a tenant and 10s more.
+	DrainTimeout  *durationpb.Duration `protobuf:"bytes,9,opt,name=drain_timeout,json=drainTimeout,proto3" json:"drain_timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +213,41 @@ func (x *Listen) GetReflection() bool {
 		return *x.Reflection
 	}
 	return false
+}
+
+func (x *Listen) GetMaxConnections() uint32 {
+	if x != nil && x.MaxConnections != nil {
+		return *x.MaxConnections
+	}
+	return 0
+}
+
+func (x *Listen) GetMaxCalls() uint32 {
+	if x != nil && x.MaxCalls != nil {
+		return *x.MaxCalls
+	}
+	return 0
+}
+
+func (x *Listen) GetMaxConnectionAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxConnectionAge
+	}
+	return nil
+}
+
+func (x *Listen) GetDrainDelay() *durationpb.Duration {
+	if x != nil {
+		return x.DrainDelay
+	}
+	return nil
+}
+
+func (x *Listen) GetDrainTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.DrainTimeout
+	}
+	return nil
 }
 
 // A certificate and its key. Both files are read again when they change.
@@ -1387,7 +1440,7 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x05teams\x18\x03 \x03(\v2\x17.c1proxy.config.v1.TeamR\x05teams\x126\n" +
 	"\x05audit\x18\x04 \x01(\v2\x18.c1proxy.config.v1.AuditB\x06\xbaH\x03\xc8\x01\x01R\x05audit\x12.\n" +
 	"\x05admin\x18\x05 \x01(\v2\x18.c1proxy.config.v1.AdminR\x05admin\x12:\n" +
-	"\ttelemetry\x18\x06 \x01(\v2\x1c.c1proxy.config.v1.TelemetryR\ttelemetry\"\xd6\x01\n" +
+	"\ttelemetry\x18\x06 \x01(\v2\x1c.c1proxy.config.v1.TelemetryR\ttelemetry\"\xdb\x04\n" +
 	"\x06Listen\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12(\n" +
 	"\x03tls\x18\x02 \x01(\v2\x16.c1proxy.config.v1.TLSR\x03tls\x12>\n" +
@@ -1395,9 +1448,20 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"*\b\x18\x80\x80\x80 (\x80\bH\x00R\x0fmaxMessageBytes\x88\x01\x01\x12#\n" +
 	"\n" +
 	"reflection\x18\x04 \x01(\bH\x01R\n" +
-	"reflection\x88\x01\x01B\x14\n" +
+	"reflection\x88\x01\x01\x129\n" +
+	"\x0fmax_connections\x18\x05 \x01(\rB\v\xbaH\b*\x06\x18\xc0\x84=(\x01H\x02R\x0emaxConnections\x88\x01\x01\x12-\n" +
+	"\tmax_calls\x18\x06 \x01(\rB\v\xbaH\b*\x06\x18\xc0\x84=(\x01H\x03R\bmaxCalls\x88\x01\x01\x12Y\n" +
+	"\x12max_connection_age\x18\a \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b\x01R\x10maxConnectionAge\x12I\n" +
+	"\vdrain_delay\x18\b \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\xac\x022\x00R\n" +
+	"drainDelay\x12Q\n" +
+	"\rdrain_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xd8\x042\x04\x10\xc0\x84=R\fdrainTimeoutB\x14\n" +
 	"\x12_max_message_bytesB\r\n" +
-	"\v_reflection\"\x7f\n" +
+	"\v_reflectionB\x12\n" +
+	"\x10_max_connectionsB\f\n" +
+	"\n" +
+	"_max_calls\"\x7f\n" +
 	"\x03TLS\x12<\n" +
 	"\tcert_file\x18\x01 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.crtR\bcertFile\x12:\n" +
 	"\bkey_file\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.keyR\akeyFile\"\xd6\x04\n" +
@@ -1533,32 +1597,35 @@ var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	15, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
 	16, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
 	2,  // 6: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	5,  // 7: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
-	13, // 8: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	19, // 9: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
-	4,  // 10: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
-	7,  // 11: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
-	7,  // 12: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 13: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
-	7,  // 14: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
-	6,  // 15: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
-	7,  // 16: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 17: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
-	9,  // 18: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
-	11, // 19: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
-	12, // 20: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
-	10, // 21: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
-	13, // 22: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
-	13, // 23: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	19, // 24: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	17, // 25: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	18, // 26: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	7,  // 27: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	19, // 7: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
+	19, // 8: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
+	19, // 9: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
+	5,  // 10: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
+	13, // 11: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
+	19, // 12: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	4,  // 13: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
+	7,  // 14: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
+	7,  // 15: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 16: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
+	7,  // 17: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
+	6,  // 18: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
+	7,  // 19: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 20: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
+	9,  // 21: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
+	11, // 22: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
+	12, // 23: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
+	10, // 24: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
+	13, // 25: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
+	13, // 26: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
+	19, // 27: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	17, // 28: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	18, // 29: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	7,  // 30: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
