@@ -19,6 +19,10 @@ type scanner struct {
 	data  []byte
 	next  int
 	depth int
+	// left is how many more values may come, each element and each member being
+	// one. It counts only where bounded is set.
+	left    int
+	bounded bool
 	// path is where next is.
 	path path
 }
@@ -80,6 +84,16 @@ func (s *scanner) more(bracket byte) (bool, error) {
 	return false, s.unexpected()
 }
 
+// count counts a value.
+func (s *scanner) count() error {
+	if s.bounded {
+		if s.left--; s.left < 0 {
+			return s.path.mistake("%s", errCrowded)
+		}
+	}
+	return nil
+}
+
 // object reads an object. member reads the value of each key.
 func (s *scanner) object(member func(key []byte) error) error {
 	if err := s.open('{'); err != nil {
@@ -101,6 +115,9 @@ func (s *scanner) object(member func(key []byte) error) error {
 			return s.unexpected()
 		}
 		s.next++
+		if err := s.count(); err != nil {
+			return err
+		}
 		if err := member(key); err != nil {
 			return err
 		}
@@ -123,7 +140,10 @@ func (s *scanner) array(element func() error) error {
 	s.path = append(s.path, step{})
 	here := len(s.path) - 1
 	for more := true; more; {
-		err := element()
+		err := s.count()
+		if err == nil {
+			err = element()
+		}
 		if err != nil {
 			return err
 		}

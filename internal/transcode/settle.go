@@ -17,7 +17,9 @@ import (
 type settler struct {
 	strays Strays
 	depth  int
-	path   path
+	// left is how many more values may come, in the Anys.
+	left int
+	path path
 	// changed says that the message is no longer what its bytes were.
 	changed bool
 }
@@ -110,6 +112,9 @@ func (s *settler) any(m protoreflect.Message) error {
 	found, ok := find(url)
 	if !ok {
 		return nil
+	}
+	if s.left = weigh(value, found.Descriptor(), s.left, 0); s.left < 0 {
+		return s.path.mistake("%s", errCrowded)
 	}
 	held, ok := unpack(found, value)
 	if !ok {

@@ -71,16 +71,19 @@ func Decode(codec Codec, data []byte, input protoreflect.MessageType) (proto.Mes
 		if len(data) == 0 {
 			return nil, Strays{}, refuse(prefix, errEmpty)
 		}
-		r := reader{scanner: scanner{data: data}, manner: strict}
+		r := reader{scanner: scanner{data: data, bounded: true, left: maxValues}, manner: strict}
 		if err := r.read(message); err != nil {
 			return nil, Strays{}, refuse(prefix, err)
 		}
 		return message, r.strays, nil
 	}
+	s := settler{left: maxValues}
+	if s.left = weigh(data, input.Descriptor(), s.left, 0); s.left < 0 {
+		return nil, Strays{}, refuse(prefix, &mistake{why: errCrowded})
+	}
 	if err := parse(data, message); err != nil {
 		return nil, Strays{}, refuse(prefix, err)
 	}
-	var s settler
 	if err := s.message(message.ProtoReflect()); err != nil {
 		return nil, Strays{}, refuse(prefix, err)
 	}
@@ -162,7 +165,7 @@ func Body(r *route.Route, data []byte, message proto.Message) (Strays, error) {
 	if len(data) == 0 {
 		return Strays{}, refuse(prefix, errEmpty)
 	}
-	in := reader{scanner: scanner{data: data}, manner: forwarded, bound: r.Binds}
+	in := reader{scanner: scanner{data: data, bounded: true, left: maxValues}, manner: forwarded, bound: r.Binds}
 	if in.peek() != '{' {
 		return Strays{}, refuse(prefix, &mistake{why: "it is not a JSON object"})
 	}
