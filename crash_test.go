@@ -1,12 +1,9 @@
 package c1proxy_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -27,70 +24,6 @@ import (
 	"github.com/c1proxy/c1proxy/internal/sandbox"
 )
 
-// binary builds the real program, once for all tests, into a folder that
-// TestMain removes.
-var binary = sync.OnceValues(func() (string, error) {
-	name := filepath.Join(binaryDir, "proxy")
-	out, err := exec.Command("go", "build", "-o", name, "./cmd/proxy").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return name, nil
-})
-
-// A process is a running proxy of which the test knows only what a user does.
-type process struct {
-	// stderr is what it has printed since it serves; all of it once printed is
-	// closed.
-	stderr  *syncBuffer
-	printed chan struct{}
-	cmd     *exec.Cmd
-	url     string
-	vkey    string
-}
-
-// serveBinary starts "proxy serve" and waits until it says that it serves.
-func serveBinary(t *testing.T, configFile string) *process {
-	t.Helper()
-	name, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{cmd: exec.Command(name, "serve", "--config", configFile), stderr: new(syncBuffer), printed: make(chan struct{})}
-	stderr, err := p.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewReader(stderr)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if err != nil {
-			t.Fatalf("proxy serve ended before it served: %v", err)
-		}
-		var entry struct {
-			Msg, Address string
-			VKey         string `json:"audit_key"`
-		}
-		if json.Unmarshal(line, &entry) == nil && entry.Msg == "serving" {
-			p.url, p.vkey = "http://"+entry.Address, entry.VKey
-			go func() {
-				io.Copy(p.stderr, lines)
-				close(p.printed)
-			}()
-			return p
-		}
-	}
-}
-
-// kill ends the process as a power cut would, as far as it is concerned.
-func (p *process) kill() {
-	p.cmd.Process.Kill()
-	p.cmd.Wait()
-}
-
 // crashCycles is how often TestCrash kills; C1PROXY_CRASH_CYCLES sets another
 // number.
 func crashCycles() int {
@@ -104,17 +37,7 @@ func crashCycles() int {
 // an earlier intent; every call that was answered has exactly one final
 // record; what was under way becomes indeterminate; the log verifies.
 func TestCrash(t *testing.T) {
-	g := &gateway{t: t, dir: filepath.Join(t.TempDir(), "audit"), keys: map[string]string{}}
-	var err error
-	if g.c1, err = sandbox.Start("127.0.0.1:0", sandbox.Config{Remember: 1_000_000}); err != nil {
-		t.Fatal(err)
-	}
-	defer g.c1.Close()
-	g.facts = g.c1.Facts()
-	configFile := filepath.Join(filepath.Dir(g.dir), "c1proxy.yaml")
-	if err := os.WriteFile(configFile, []byte(g.configuration(g.c1.URL())), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	g, configFile := prepare(t, sandbox.Config{Remember: 1_000_000})
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	var serial atomic.Int64
@@ -203,62 +126,6 @@ func checkPromises(t *testing.T, g *gateway, answered *sync.Map) (misses int) {
 		}
 	}
 	return misses
-}
-
-// P13: SIGTERM with calls under way: none fails, all are on record, exit 0.
-func TestDrain(t *testing.T) {
-	g := &gateway{t: t, dir: filepath.Join(t.TempDir(), "audit"), keys: map[string]string{}}
-	var err error
-	if g.c1, err = sandbox.Start("127.0.0.1:0", sandbox.Config{}); err != nil {
-		t.Fatal(err)
-	}
-	defer g.c1.Close()
-	g.facts = g.c1.Facts()
-	configFile := filepath.Join(filepath.Dir(g.dir), "c1proxy.yaml")
-	if err := os.WriteFile(configFile, []byte(g.configuration(g.c1.URL())), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	release := make(chan struct{})
-	g.c1.Inject(sandbox.Rule{Fault: sandbox.Held(release), On: confirmMethod})
-	p := serveBinary(t, configFile)
-	g.url = p.url
-	const calls = 100
-	var group sync.WaitGroup
-	var failed atomic.Int64
-	for i := range calls {
-		group.Go(func() {
-			client := g.client(protocols[i%len(protocols)], "sync-bot")
-			if _, err := client.ConfirmSyncValid(context.Background(), g.confirmation(fmt.Sprintf("%s%d", sandbox.ConfirmablePrefix, i))); err != nil {
-				failed.Add(1)
-				t.Errorf("call %d: %v", i, err)
-			}
-		})
-	}
-	if err := g.c1.AwaitHits(t.Context(), calls); err != nil {
-		t.Fatal(err)
-	}
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	until(t, "new connections are refused", func() bool {
-		response, err := http.Get(g.url + "/")
-		if err == nil {
-			response.Body.Close()
-		}
-		return err != nil
-	})
-	close(release)
-	group.Wait()
-	if err := p.cmd.Wait(); err != nil {
-		t.Errorf("exit: %v", err)
-	}
-	outcomes := 0
-	err = audit.Query(t.Context(), g.dir, audit.Filter{Kind: audit.KindOutcome, Outcome: audit.OutcomeOK}, func(audit.Record) error {
-		outcomes++
-		return nil
-	})
-	if err != nil || outcomes != calls {
-		t.Errorf("%d outcomes are on record, %v; want %d", outcomes, err, calls)
-	}
-	t.Logf("%d calls under way at SIGTERM, %d failed, %d outcomes on record", calls, failed.Load(), outcomes)
 }
 
 // What a user gets for a wrong command line or configuration.

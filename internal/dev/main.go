@@ -31,6 +31,7 @@ type verbs struct {
 	Test        testVerb        `cmd:"" help:"Run the tests, then the conformance suite, and say what was skipped and why."`
 	Conformance conformanceVerb `cmd:"" help:"Run the official Connect conformance suite against the production chain."`
 	Fuzz        fuzzVerb        `cmd:"" help:"Run each fuzz target for a while, one after the other."`
+	Load        loadVerb        `cmd:"" help:"Run the tests of load at full size: 10,000 connections, 10,000 calls under way."`
 	Bench       benchVerb       `cmd:"" help:"Run the overhead benchmark and print its ratios."`
 }
 
