@@ -133,7 +133,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// A connection without any call does not hold the drain up.
+// Neither a connection without any call holds the drain up, nor a stream whose
+// caller is silent.
 func TestDrainIsQuick(t *testing.T) {
 	s := besiege(t)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
@@ -141,7 +142,12 @@ func TestDrainIsQuick(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	until(t, "the connection is known", func() bool { return s.process.gauge("c1proxy_connections") >= 1 })
+	h := dialH2(t, s.url, false)
+	h.open("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", s.key, "application/grpc")
+	h.out.Flush()
+	until(t, "both are known", func() bool {
+		return s.process.gauge("c1proxy_connections") >= 2 && s.process.gauge("c1proxy_calls_in_flight") == 1
+	})
 	s.process.cmd.Process.Signal(syscall.SIGTERM)
 	if code, took := s.process.exit(t, 20*time.Second); code != 0 || took > 3*time.Second {
 		t.Errorf("exit %d after %v", code, took)

@@ -19,5 +19,5 @@ func (v *loadVerb) Run(ctx context.Context) error {
 		return fmt.Errorf("set size: %w", err)
 	}
 	return run(ctx, "go", "test", "-count=1", "-v", "-timeout=10m",
-		"-run=^(TestHostileInput|TestRapidReset|TestIdleConnections|TestCallsInFlight|TestResetKeepsThePlace|TestMemoryLimit|TestConnectionAge|TestDrain.*)$", ".")
+		"-run=^(TestHostileInput|TestSlowInput|TestRapidReset|TestIdleConnections|TestCallsInFlight|TestResetKeepsThePlace|TestMemoryLimit|TestConnectionAge|TestDrain.*)$", ".")
 }

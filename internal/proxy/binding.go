@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -32,6 +33,8 @@ type gateway struct {
 	revision   string
 	maxMessage int
 	load       load
+	// stopping is closed when no more calls should come.
+	stopping <-chan struct{}
 }
 
 // A binding is one procedure, bound to the line and to its destination.
@@ -79,7 +82,8 @@ func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) d
 }
 
 // bindStream puts a streaming handler of someone else's on the line, as a
-// procedure that every authenticated caller may call.
+// procedure that every authenticated caller may call. A stream waits for its
+// caller until the gateway stops.
 func (g *gateway) bindStream(procedure, rule string, inner http.Handler) http.Handler {
 	b := &binding{gateway: g, route: &route.Route{Procedure: procedure, ReadOnly: true},
 		metrics: g.metrics.Procedure(procedure[1:]), errors: connect.NewErrorWriter(), stream: true, open: rule}
@@ -88,6 +92,17 @@ func (g *gateway) bindStream(procedure, rule string, inner http.Handler) http.Ha
 		// would end with them. Where there is nothing to set, they stay.
 		controller, end := http.NewResponseController(w), time.Now().Add(streamTimeout)
 		_ = errors.Join(controller.SetReadDeadline(end), controller.SetWriteDeadline(end))
+		ended := make(chan struct{})
+		var watch sync.WaitGroup
+		watch.Go(func() {
+			select {
+			case <-g.stopping:
+				_ = controller.SetReadDeadline(time.Now()) // the caller is heard no more
+			case <-ended:
+			}
+		})
+		defer watch.Wait() // the controller is of no use after the handler
+		defer close(ended)
 		inner.ServeHTTP(w, r)
 	}))
 }

@@ -76,6 +76,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 		tenants:     make(map[string]*tenant),
 		tokens:      make(map[string]*credential.Source),
 	}
+	p.gateway.stopping = p.connections.quit
 	p.gateway.load.most = int64(cfg.GetListen().GetMaxCalls())
 	p.gateway.load.memory.open()
 	defer func() {
