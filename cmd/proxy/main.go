@@ -27,7 +27,10 @@ type cli struct {
 	Key     keyCommand     `cmd:"" help:"Make API keys."`
 	Audit   auditCommand   `cmd:"" help:"Verify and query the audit log."`
 	Sandbox sandboxCommand `cmd:"" help:"Serve the emulated C1 alone."`
+	Health  healthCommand  `cmd:"" name:"healthcheck" help:"Ask a running proxy whether it is ready: exit 0 if it is."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 // exit codes
@@ -58,6 +61,7 @@ func run(args []string, out, stderr io.Writer) int {
 		kong.Name("proxy"),
 		kong.Description("c1proxy: one gateway to ConductorOne's API for many teams, with central credentials, policy, limits and audit."),
 		kong.UsageOnError(),
+		kong.Vars{"version": versionLine()},
 		kong.Writers(out, stderr),
 		kong.Exit(func(c int) { code = c }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
@@ -70,7 +74,7 @@ func run(args []string, out, stderr io.Writer) int {
 	}
 	parsed, err := parser.Parse(args)
 	switch {
-	case code >= 0: // --help
+	case code >= 0: // --help, --version
 		return code
 	case err != nil:
 		fmt.Fprintf(stderr, "proxy: %v; see --help\n", err)
@@ -118,8 +122,11 @@ func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 
 type versionCommand struct{}
 
-// Run prints the module's version and the toolchain's.
+// Run prints what --version prints.
 func (versionCommand) Run(t *terminal) error {
-	_, err := fmt.Fprintf(t.out, "c1proxy %s %s\n", version(), runtime.Version())
+	_, err := fmt.Fprintln(t.out, versionLine())
 	return err
 }
+
+// versionLine names the module's version and the toolchain's.
+func versionLine() string { return fmt.Sprintf("c1proxy %s %s", version(), runtime.Version()) }

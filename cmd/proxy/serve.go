@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime/debug"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
@@ -14,6 +16,7 @@ import (
 type serveCommand struct {
 	Config string     `required:"" short:"c" placeholder:"FILE" help:"The configuration, such as c1proxy.yaml."`
 	Level  slog.Level `name:"log-level" default:"info" help:"The least level to log: debug, info, warn or error."`
+	Root   bool       `name:"allow-root" help:"Serve as root too. The audit and its key are then root's, and no other user can go on with them."`
 }
 
 // Run serves until SIGINT or SIGTERM, and then stops cleanly.
@@ -21,6 +24,9 @@ func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 	cfg, err := readConfig(s.Config)
 	if err != nil {
 		return err
+	}
+	if os.Geteuid() == 0 && !s.Root {
+		return misconfigured{errRoot}
 	}
 	logger := newLogger(t.err, s.Level)
 	p, err := proxy.Open(ctx, cfg, proxy.Options{Logger: logger, Version: version()})
@@ -31,6 +37,10 @@ func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 		"tls", cfg.GetListen().GetTls() != nil, "policy_revision", config.Revision(cfg), "audit_key", p.VerifierKey())
 	return p.Serve(ctx)
 }
+
+// errRoot is why serve does not run as root unless it is told to: it needs none
+// of root's powers, and whoever broke into it would have them all.
+var errRoot = errors.New("serve: this is root: serve as a user of its own (deploy/ has a unit and a container that do), or say --allow-root")
 
 // misconfigured is an error that exits with exitUsage.
 type misconfigured struct{ error }
