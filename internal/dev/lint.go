@@ -28,6 +28,7 @@ var lints = []struct {
 	{"go vet", func(ctx context.Context) error { return quiet(ctx, "go", "vet", "./...") }},
 	{"imports", imports},
 	{"staticcheck", staticcheck},
+	{"vuln", (&vulnVerb{DB: vulnDatabase}).check},
 }
 
 type lintVerb struct{}
@@ -46,6 +47,12 @@ func (*lintVerb) Run(ctx context.Context) error {
 		switch {
 		case errors.As(err, &skip):
 			fmt.Printf("skip  %-14s %s\n", lint.name, skip)
+			if err := skippedInCI(lint.name); err != nil {
+				fmt.Println(indent(err.Error()))
+				failed = append(failed, lint.name)
+			} else if why := skipsInCI[lint.name]; why != "" {
+				fmt.Println(indent("expected: " + why))
+			}
 		case err != nil:
 			fmt.Printf("FAIL  %-14s %.1fs\n%s\n", lint.name, took, indent(err.Error()))
 			failed = append(failed, lint.name)

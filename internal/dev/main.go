@@ -5,7 +5,7 @@
 //	go run ./internal/dev test     # the tests, then the conformance suite
 //	go run ./internal/dev --help
 //
-// Programs that are not ours (buf, staticcheck, connectconformance) are pinned
+// Programs that are not ours (buf, staticcheck, connectconformance, cyclonedx-gomod, govulncheck) are pinned
 // in tools.mod, a module of their own: none of their dependencies reaches the
 // product's go.mod.
 package main
@@ -33,10 +33,13 @@ type verbs struct {
 	Fuzz        fuzzVerb        `cmd:"" help:"Run each fuzz target for a while, one after the other."`
 	Load        loadVerb        `cmd:"" help:"Run the tests of load at full size: 10,000 connections, 10,000 calls under way."`
 	Bench       benchVerb       `cmd:"" help:"Run the overhead benchmark and print its ratios."`
+	Release     releaseVerb     `cmd:"" help:"Build the last commit twice, and write the binary, its SBOM and their sums if both are the same."`
+	Vuln        vulnVerb        `cmd:"" help:"Look for known vulnerabilities that the code can reach, or say why that was skipped."`
 }
 
 func main() {
 	line := kong.Parse(new(verbs), kong.Name("dev"), kong.UsageOnError(),
+		kong.Vars{"vulndb": vulnDatabase},
 		kong.Description("The developer's verbs of c1proxy. CI runs the same ones."))
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
