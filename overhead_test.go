@@ -54,6 +54,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if spec := os.Getenv(cellVariable); spec != "" {
+		fmt.Fprintln(os.Stderr, "container:", runCell(spec))
+		os.Exit(1)
+	}
 	var err error
 	if binaryDir, err = os.MkdirTemp("", "c1proxy-test-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
