@@ -417,27 +417,21 @@ func TestReadOnlyRoot(t *testing.T) {
 	}
 }
 
-// I14: serve as root is refused, before anything is opened.
+// I14: serving as root is said to be unwise.
 func TestServeAsRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can be refused for being root")
+		t.Skip("only root can be warned of being root")
 	}
-	name, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gateway{t: t, dir: filepath.Join(t.TempDir(), "audit"), keys: map[string]string{}, facts: sandbox.Facts{ClientID: "a-b-1@127.0.0.1:1/spc", ClientSecret: "x"}}
+	g := start(t) // for its configuration and its C1
+	g.dir = filepath.Join(t.TempDir(), "audit")
 	file := filepath.Join(filepath.Dir(g.dir), "c1proxy.yaml")
-	if err := os.WriteFile(file, []byte(g.configuration("http://127.0.0.1:1")), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(g.configuration(g.c1.URL())), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(name, "serve", "--config", file)
-	out, _ := cmd.CombinedOutput() // the exit code tells
-	if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "--allow-root") {
-		t.Errorf("exit %d:\n%s", cmd.ProcessState.ExitCode(), out)
-	}
-	if _, err := os.Stat(g.dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the audit was opened: %v", err)
+	p := serveBinary(t, file)
+	defer p.kill()
+	if !strings.Contains(p.before, "this is root") {
+		t.Errorf("no warning in %s", p.before)
 	}
 }
 

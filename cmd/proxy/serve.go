@@ -16,7 +16,6 @@ import (
 type serveCommand struct {
 	Config string     `required:"" short:"c" placeholder:"FILE" help:"The configuration, such as c1proxy.yaml."`
 	Level  slog.Level `name:"log-level" default:"info" help:"The least level to log: debug, info, warn or error."`
-	Root   bool       `name:"allow-root" help:"Serve as root too. The audit and its key are then root's, and no other user can go on with them."`
 }
 
 // Run serves until SIGINT or SIGTERM, and then stops cleanly.
@@ -25,10 +24,10 @@ func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() == 0 && !s.Root {
-		return misconfigured{errRoot}
-	}
 	logger := newLogger(t.err, s.Level)
+	if os.Geteuid() == 0 {
+		logger.Warn("this is root, of whose powers c1proxy needs none: serve as a user of its own (deploy/ has a unit and a container that do)")
+	}
 	p, err := proxy.Open(ctx, cfg, proxy.Options{Logger: logger, Version: version()})
 	if err != nil {
 		return err
@@ -37,10 +36,6 @@ func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 		"tls", cfg.GetListen().GetTls() != nil, "policy_revision", config.Revision(cfg), "audit_key", p.VerifierKey())
 	return p.Serve(ctx)
 }
-
-// errRoot is why serve does not run as root unless it is told to: it needs none
-// of root's powers, and whoever broke into it would have them all.
-var errRoot = errors.New("serve: this is root: serve as a user of its own (deploy/ has a unit and a container that do), or say --allow-root")
 
 // misconfigured is an error that exits with exitUsage.
 type misconfigured struct{ error }
