@@ -430,9 +430,7 @@ func TestServeAsRoot(t *testing.T) {
 	}
 	p := serveBinary(t, file)
 	defer p.kill()
-	if !strings.Contains(p.before, "this is root") {
-		t.Errorf("no warning in %s", p.before)
-	}
+	until(t, "the log has the warning", func() bool { return strings.Contains(p.stderr.String(), "this is root") })
 }
 
 // unit reads the unit's settings: the values of each, in order.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,15 +24,15 @@ func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	logger := newLogger(t.err, s.Level)
-	if os.Geteuid() == 0 {
-		logger.Warn("this is root, of whose powers c1proxy needs none: serve as a user of its own (deploy/ has a unit and a container that do)")
-	}
 	p, err := proxy.Open(ctx, cfg, proxy.Options{Logger: logger, Version: version()})
 	if err != nil {
 		return err
 	}
 	logger.Info("serving", "address", p.Addr().String(), "admin", p.AdminAddr().String(),
 		"tls", cfg.GetListen().GetTls() != nil, "policy_revision", config.Revision(cfg), "audit_key", p.VerifierKey())
+	if os.Geteuid() == 0 {
+		logger.Warn("this is root, of whose powers c1proxy needs none: serve as a user of its own (deploy/ has a unit and a container that do)")
+	}
 	return p.Serve(ctx)
 }
 
