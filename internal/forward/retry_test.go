@@ -217,7 +217,6 @@ func TestRetryBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failed, reads := 0, 2000
 		way := &script{steps: []step{{status: 503}}}
-		u := scripted(t, way, 30*time.Second)
 		alive := &script{steps: []step{{status: 200}}}
 		both := roundTripper(func(r *http.Request) (*http.Response, error) {
 			if r.URL.Opaque == targetOf(t, other).Path {
@@ -225,7 +224,7 @@ func TestRetryBudget(t *testing.T) {
 			}
 			return way.RoundTrip(r)
 		})
-		u = scripted(t, both, 30*time.Second)
+		u := scripted(t, both, 30*time.Second)
 		for range reads / 2 {
 			if _, f := call(t, u, read); f != nil {
 				failed++
