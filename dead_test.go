@@ -53,17 +53,6 @@ func blackHole(t *testing.T) string {
 	return "http://" + listener.Addr().String()
 }
 
-// nobody is an address at which connections are refused.
-func nobody(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return "http://" + listener.Addr().String()
-}
-
 // A burst is what became of many calls at once.
 type burst struct {
 	reasons map[string]int
