@@ -237,7 +237,7 @@ func (g *gateway) stand() *bystander {
 				b.first.CompareAndSwap(nil, &err)
 			}
 			b.slowest.Store(max(b.slowest.Load(), int64(time.Since(begun))))
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 		}
 	})
 	return b
