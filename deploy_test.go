@@ -422,10 +422,9 @@ func TestServeAsRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can be warned of being root")
 	}
-	g := start(t) // for its configuration and its C1
-	g.dir = filepath.Join(t.TempDir(), "audit")
+	g := &gateway{t: t, dir: filepath.Join(t.TempDir(), "audit"), keys: map[string]string{}, facts: sandbox.Facts{ClientID: "a-b-1@127.0.0.1/spc", ClientSecret: "x"}}
 	file := filepath.Join(filepath.Dir(g.dir), "c1proxy.yaml")
-	if err := os.WriteFile(file, []byte(g.configuration(g.c1.URL())), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(g.configuration("http://127.0.0.1:1")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := serveBinary(t, file)
