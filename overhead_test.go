@@ -357,7 +357,7 @@ admin: {address: "127.0.0.1:0"}
 	if err != nil {
 		return "", nil, err
 	}
-	p, err := proxy.Open(context.Background(), cfg, proxy.Options{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Version: "test"})
+	p, err := proxy.Open(context.Background(), cfg, proxy.Options{Logger: slog.New(slog.DiscardHandler), Version: "test"})
 	if err != nil {
 		return "", nil, err
 	}
