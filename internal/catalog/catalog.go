@@ -2,8 +2,7 @@
 // in the program and read at its first use.
 //
 // The server builds its handlers from these, and its messages are dynamic ones:
-// the generated types, which callers use, would be a quarter of the program and
-// half of the time to build it.
+// the generated types, which callers use, would be a fifth of the program.
 package catalog
 
 import (

@@ -27,9 +27,9 @@ const (
 //
 // The HTTP status chooses the row of the table; a well-formed google.rpc.Status
 // in the body of a 4xx that is meant for the caller may refine the code and give
-// the message, and nothing else of the body is used. readOnly says that the method has no side
-// effects. For any other method the code is unavailable in no row: the
-// request was delivered, and may have acted.
+// the message, and nothing else of the body is used. readOnly says that the
+// method has no side effects. For any other method the code is unavailable in no
+// row: the request was delivered, and may have acted.
 func FromAnswer(readOnly bool, status int, header http.Header, body []byte) *Fault {
 	f := row(readOnly, status, header)
 	f.With("upstream_status", strconv.Itoa(status))

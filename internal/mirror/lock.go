@@ -164,7 +164,7 @@ func (l *lock) enum(name string) *lockedEnum {
 	return l.enums[name]
 }
 
-// field locks a new field under the next number.
+// add locks a new field under the next number.
 func (m *lockedMessage) add(f *field) *lockedField {
 	m.last++
 	locked := &lockedField{name: f.name, json: f.json, form: f.form, number: m.last}
