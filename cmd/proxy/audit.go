@@ -17,6 +17,9 @@ import (
 type auditCommand struct {
 	Verify auditVerifyCommand `cmd:"" help:"Check that no record below the signed head was changed, removed, swapped or added. Exit 1 names the first bad one."`
 	Query  auditQueryCommand  `cmd:"" help:"Print records: a table on a terminal, JSON lines in a pipe."`
+
+	Hash           auditHashCommand   `cmd:"" help:"Print how a value stands in the records where audit.fields has it hashed, to look for it."`
+	RotateHashKeys auditRotateCommand `cmd:"" help:"Put a new key before those in audit.hash_keys_file. The gateway hashes with it from its next start on."`
 }
 
 type auditVerifyCommand struct {

@@ -28,7 +28,8 @@ func appendBody(b []byte, r *Record) []byte {
 	e.b = r.Time.UTC().AppendFormat(e.b, time.RFC3339Nano)
 	e.b = append(append(append(e.b, `","kind":"`...), r.Kind...), '"')
 	e.texts(r, textsOfCall)
-	e.fields(r.Path)
+	e.fields("path", r.Path, maxPath)
+	e.fields("request", r.Request, maxRequest)
 	e.texts(r, textsOfRefusal)
 	e.number(`,"upstream_status":`, int64(r.UpstreamStatus))
 	e.attempts(r.Attempts)
@@ -61,8 +62,9 @@ func (e *encoder) texts(r *Record, texts []text) {
 	}
 }
 
-// value appends s as a string of at most limit bytes between its quotes.
-func (e *encoder) value(prefix, name, s string, limit int) {
+// value appends s as a string of at most limit bytes between its quotes. object
+// is what it is a member of, "" for the record itself.
+func (e *encoder) value(object, name, s string, limit int) {
 	e.b = append(e.b, '"')
 	start := len(e.b)
 	if len(s) <= limit {
@@ -70,7 +72,10 @@ func (e *encoder) value(prefix, name, s string, limit int) {
 	}
 	if len(s) > limit || len(e.b)-start > limit {
 		e.b = appendCut(e.b[:start], s, limit)
-		e.note(prefix + name)
+		if object != "" {
+			name = object + "." + name
+		}
+		e.note(name)
 	}
 	e.b = append(e.b, '"')
 }
@@ -91,48 +96,48 @@ func (e *encoder) number(key string, n int64) {
 	}
 }
 
-// fields appends the path, in its order, up to maxFields values.
-func (e *encoder) fields(fields Fields) {
+// fields appends an object of the name, in its order, up to most values.
+func (e *encoder) fields(name string, fields Fields, most int) {
 	if len(fields) == 0 {
 		return
 	}
-	if len(fields) > maxFields {
-		fields = fields[:maxFields]
-		e.note("path")
+	if len(fields) > most {
+		fields = fields[:most]
+		e.note(name)
 	}
-	e.b = append(e.b, `,"path":`...)
+	e.b = append(append(append(e.b, `,"`...), name...), `":`...)
 	for i, f := range fields {
-		e.pair(i, "path.", f.Name, f.Value)
+		e.pair(i, name, f.Name, f.Value)
 	}
 	e.b = append(e.b, '}')
 }
 
 // detail appends the detail in the order of its names, so that it has one
-// encoding, up to maxFields values.
+// encoding, up to maxDetail values.
 func (e *encoder) detail(detail map[string]string) {
 	if len(detail) == 0 {
 		return
 	}
 	names := slices.Sorted(maps.Keys(detail))
-	if len(names) > maxFields {
-		names = names[:maxFields]
+	if len(names) > maxDetail {
+		names = names[:maxDetail]
 		e.note("detail")
 	}
 	e.b = append(e.b, `,"detail":`...)
 	for i, name := range names {
-		e.pair(i, "detail.", name, detail[name])
+		e.pair(i, "detail", name, detail[name])
 	}
 	e.b = append(e.b, '}')
 }
 
-// pair appends a member of an object, and what stands before it.
-func (e *encoder) pair(i int, prefix, name, value string) {
+// pair appends a member of the object, and what stands before it.
+func (e *encoder) pair(i int, object, name, value string) {
 	before := byte('{')
 	if i > 0 {
 		before = ','
 	}
 	e.b = append(append(append(e.b, before, '"'), name...), `":`...)
-	e.value(prefix, name, value, maxText)
+	e.value(object, name, value, maxText)
 }
 
 // attempts appends up to maxAttempts statuses.

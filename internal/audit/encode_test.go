@@ -24,7 +24,7 @@ func full() audit.Record {
 		Seq: 7, ID: "id-7", Time: time.Date(2026, 11, 23, 10, 20, 30, 40, time.UTC), Kind: audit.KindOutcome,
 		RequestID: "r", Intent: "id-6", ClientRequestID: "c", Caller: "bot", Team: "payments", Tenant: "default",
 		Credential: "key:1", Procedure: "/s.S/M", Door: "grpc", Peer: "[::1]:1", PolicyRevision: "p", Rule: "rule",
-		Path: audit.Fields{{Name: "b", Value: "2"}, {Name: "a", Value: "1"}}, Reason: "why", Error: "E", Field: "f",
+		Path: audit.Fields{{Name: "b", Value: "2"}, {Name: "a", Value: "1"}}, Request: audit.Fields{{Name: "q", Value: "3"}}, Reason: "why", Error: "E", Field: "f",
 		UpstreamStatus: 503, Attempts: []int{401, 0, 503}, Code: "unknown", Outcome: audit.OutcomeIndeterminate,
 		ClientGone: true, Duration: 1234567 * time.Microsecond, Detail: map[string]string{"z": "1", "y": "2"},
 		Truncated: []string{"reason"},
@@ -35,7 +35,7 @@ func full() audit.Record {
 func TestGolden(t *testing.T) {
 	want := `{"seq":7,"id":"id-7","time":"2026-11-23T10:20:30.00000004Z","kind":"outcome","request_id":"r","intent":"id-6",` +
 		`"client_request_id":"c","caller":"bot","team":"payments","tenant":"default","credential":"key:1","procedure":"/s.S/M",` +
-		`"door":"grpc","peer":"[::1]:1","policy_revision":"p","rule":"rule","path":{"b":"2","a":"1"},"reason":"why","error":"E",` +
+		`"door":"grpc","peer":"[::1]:1","policy_revision":"p","rule":"rule","path":{"b":"2","a":"1"},"request":{"q":"3"},"reason":"why","error":"E",` +
 		`"field":"f","upstream_status":503,"attempts":[401,0,503],"code":"unknown","outcome":"indeterminate","client_gone":true,` +
 		`"duration_us":1234567,"detail":{"y":"2","z":"1"},"truncated":["reason"]}`
 	r := full()
@@ -135,10 +135,15 @@ func checkEncoding(t *testing.T, r audit.Record) {
 		want.Path = slices.Clone(want.Path)
 		want.Path[i].Value = checkText(t, got.Truncated, r.Truncated, "path."+want.Path[i].Name, want.Path[i].Value, got.Path[i].Value)
 	}
+	for i := range got.Request {
+		want.Request = slices.Clone(want.Request)
+		want.Request[i].Value = checkText(t, got.Truncated, r.Truncated, "request."+want.Request[i].Name, want.Request[i].Value, got.Request[i].Value)
+	}
 	for name, value := range got.Detail {
 		want.Detail[name] = checkText(t, got.Truncated, r.Truncated, "detail."+name, want.Detail[name], value)
 	}
-	want.Path = want.Path[:min(12, len(want.Path))]
+	want.Path = want.Path[:min(6, len(want.Path))]
+	want.Request = want.Request[:min(8, len(want.Request))]
 	want.Attempts = want.Attempts[:min(16, len(want.Attempts))]
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(audit.Record{}, "Truncated")); diff != "" {
 		t.Fatalf("read as another record (-want +got):\n%s", diff)
@@ -173,10 +178,15 @@ func TestLimits(t *testing.T) {
 				*p = s
 			}
 			r.ID, r.Intent = strings.Repeat("i", 64), strings.Repeat("j", 64)
-			r.Path, r.Detail, r.Truncated = nil, map[string]string{}, nil
+			r.Path, r.Request, r.Detail, r.Truncated = nil, nil, map[string]string{}, nil
 			for i := range 12 {
 				name := fmt.Sprintf("%048d", i)
-				r.Path = append(r.Path, audit.Field{Name: name, Value: s})
+				if i < 6 {
+					r.Path = append(r.Path, audit.Field{Name: name, Value: s})
+				}
+				if i < 8 {
+					r.Request = append(r.Request, audit.Field{Name: name, Value: s})
+				}
 				r.Detail[name] = s
 			}
 			for i := range 16 {
@@ -197,15 +207,16 @@ func TestTooMany(t *testing.T) {
 	r := full()
 	for i := range 40 {
 		r.Path = append(r.Path, audit.Field{Name: fmt.Sprint("n", i), Value: "v"})
+		r.Request = append(r.Request, audit.Field{Name: fmt.Sprint("n", i), Value: "v"})
 		r.Attempts = append(r.Attempts, i)
 		r.Detail[fmt.Sprint("n", i)] = "v"
 	}
 	line, _ := r.MarshalJSON()
 	got, err := audit.Parse(line)
-	if err != nil || len(got.Path) != 12 || len(got.Attempts) != 16 || len(got.Detail) != 12 {
+	if err != nil || len(got.Path) != 6 || len(got.Request) != 8 || len(got.Attempts) != 16 || len(got.Detail) != 12 {
 		t.Errorf("%v: %s", err, line)
 	}
-	if diff := cmp.Diff([]string{"reason", "path", "attempts", "detail"}, got.Truncated); diff != "" {
+	if diff := cmp.Diff([]string{"reason", "path", "request", "attempts", "detail"}, got.Truncated); diff != "" {
 		t.Errorf("truncated (-want +got):\n%s", diff)
 	}
 	if len(r.Truncated) != 1 {
@@ -234,6 +245,9 @@ func FuzzEncode(f *testing.F) {
 		}
 		for i := range rng.IntN(4) {
 			r.Path = append(r.Path, audit.Field{Name: fmt.Sprint("p", i), Value: pick()})
+		}
+		for i := range rng.IntN(4) {
+			r.Request = append(r.Request, audit.Field{Name: fmt.Sprint("q", i), Value: pick()})
 		}
 		if rng.IntN(2) == 0 {
 			r.Detail = map[string]string{"a": pick(), "b": pick()}

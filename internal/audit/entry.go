@@ -63,7 +63,8 @@ const maxBatch = 512 << 10
 // clone returns a copy that shares nothing a caller could still change.
 func (r *Record) clone() *Record {
 	c := *r
-	c.Path, c.Attempts, c.Truncated = slices.Clone(r.Path), slices.Clone(r.Attempts), slices.Clone(r.Truncated)
+	c.Path, c.Request = slices.Clone(r.Path), slices.Clone(r.Request)
+	c.Attempts, c.Truncated = slices.Clone(r.Attempts), slices.Clone(r.Truncated)
 	c.Detail = maps.Clone(r.Detail)
 	return &c
 }

@@ -18,21 +18,25 @@ import (
 // The value with that mark fits its limit, and its name stands in truncated:
 // "reason", "path.app_id", "detail.cause". Only that list tells a mark from a
 // value that looks like one. Of a list that is too long the rest is left out,
-// and "path", "detail" or "attempts" stands in truncated.
+// and "path", "request", "detail" or "attempts" stands in truncated.
 const (
 	// MaxRecord bounds an encoded record, in bytes, without the newline.
 	MaxRecord = 16 << 10
+	// MaxName bounds a name in path, request or detail.
+	MaxName = 48
 
 	maxText     = 256  // each string value that has no limit of its own
 	maxReason   = 1024 // of C1proxy-Reason, which may have 512 bytes before they are encoded
-	maxFields   = 12   // of path, and of detail
+	maxPath     = 6
+	maxRequest  = 8
+	maxDetail   = 12
 	maxAttempts = 16
 
 	// Longer ones of these are refused, not cut.
 	maxID            = 64 // id and intent, which must match
-	maxName          = 48 // a name in path or detail
+	maxName          = MaxName
 	maxTruncated     = 16 // names in truncated that a record may come with
-	maxTruncatedName = maxName + len("detail.")
+	maxTruncatedName = maxName + len("request.")
 )
 
 // A text is one string field: its key, its limit and its place. The tables of

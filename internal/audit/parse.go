@@ -48,6 +48,9 @@ func (p *parser) record(r *Record) {
 	if p.has(`,"path":{`) {
 		p.members(func(name, value string) { r.Path = append(r.Path, Field{name, value}) })
 	}
+	if p.has(`,"request":{`) {
+		p.members(func(name, value string) { r.Request = append(r.Request, Field{name, value}) })
+	}
 	p.texts(r, textsOfRefusal)
 	if p.has(`,"upstream_status":`) {
 		r.UpstreamStatus = int(p.int())

@@ -89,8 +89,11 @@ type Record struct {
 	// PolicyRevision and Rule say which policy decided, and which rule of it.
 	PolicyRevision string `json:"policy_revision,omitempty"`
 	Rule           string `json:"rule,omitempty"`
-	// Path holds the path values in clear, in the order of the template.
-	Path Fields `json:"path,omitempty"`
+	// Path holds the path values, in the order of the template; Request holds
+	// other fields of the request. What of them, and whether in clear, is for the
+	// configuration to say.
+	Path    Fields `json:"path,omitempty"`
+	Request Fields `json:"request,omitempty"`
 	// Reason is what the caller states in C1proxy-Reason.
 	Reason string `json:"reason,omitempty"`
 
@@ -203,9 +206,11 @@ func (r *Record) check() error {
 
 // checkNames checks the names that become keys, which nothing may cut.
 func (r *Record) checkNames() error {
-	for _, f := range r.Path {
-		if !isName(f.Name, maxName) {
-			return fmt.Errorf("%w: path name %.200q", ErrInvalid, f.Name)
+	for _, fields := range []Fields{r.Path, r.Request} {
+		for _, f := range fields {
+			if !isName(f.Name, maxName) {
+				return fmt.Errorf("%w: path or request name %.200q", ErrInvalid, f.Name)
+			}
 		}
 	}
 	for name := range r.Detail {
@@ -240,7 +245,7 @@ func (r *Record) identity() *Record {
 		Caller: r.Caller, Team: r.Team, Tenant: r.Tenant, Credential: r.Credential,
 		Procedure: r.Procedure, Door: r.Door, Peer: r.Peer,
 		PolicyRevision: r.PolicyRevision, Rule: r.Rule,
-		Path: append(Fields(nil), r.Path...), Reason: r.Reason,
+		Path: append(Fields(nil), r.Path...), Request: append(Fields(nil), r.Request...), Reason: r.Reason,
 		Truncated: append([]string(nil), r.Truncated...),
 	}
 }

@@ -173,23 +173,31 @@ func numeric(host string) bool {
 	return last != "" && '0' <= last[0] && last[0] <= '9'
 }
 
-// audit finds a signing key that lies among what it signs. Links are resolved
-// where the files are opened.
+// audit finds keys that lie among what they guard. Links are resolved where the
+// files are opened.
 func (p *problems) audit(audit *configv1.Audit) {
 	if audit.GetDir() == "" {
 		return
 	}
-	if audit.GetKeyFile() == "" {
-		p.add("audit.key_file", "is missing: audit.dir has no name to make a default of")
+	p.outside("audit.key_file", audit.GetKeyFile(), audit.GetDir(), "whoever can change the log cannot sign it")
+	if slices.ContainsFunc(audit.GetFields(), func(rule *configv1.FieldRule) bool { return len(rule.GetHash()) > 0 }) {
+		p.outside("audit.hash_keys_file", audit.GetHashKeysFile(), audit.GetDir(), "whoever can read the log cannot guess what it hides")
+	}
+}
+
+// outside checks that a file lies outside the audit's directory.
+func (p *problems) outside(key, file, dir, so string) {
+	if file == "" {
+		p.add(key, "is missing: audit.dir has no name to make a default of")
 		return
 	}
-	dir, dirErr := filepath.Abs(audit.GetDir())
-	key, keyErr := filepath.Abs(audit.GetKeyFile())
-	if dirErr != nil || keyErr != nil {
+	dir, dirErr := filepath.Abs(dir)
+	file, fileErr := filepath.Abs(file)
+	if dirErr != nil || fileErr != nil {
 		return // no working directory: opening them fails, and says so
 	}
-	below, err := filepath.Rel(dir, key)
+	below, err := filepath.Rel(dir, file)
 	if err == nil && below != ".." && !strings.HasPrefix(below, ".."+string(filepath.Separator)) {
-		p.add("audit.key_file", "lies inside audit.dir: keep it elsewhere, so that whoever can change the log cannot sign it")
+		p.add(key, "lies inside audit.dir: keep it elsewhere, so that %s", so)
 	}
 }

@@ -77,7 +77,12 @@ tenants:
   allow_insecure: true
   credential: {access_token: {env: C1_TOKEN}}
 teams: []
-audit: {dir: audit, origin: example.com/audit, segment_bytes: 1048576}
+audit:
+  dir: audit
+  origin: example.com/audit
+  segment_bytes: 1048576
+  hash_keys_file: keys
+  fields: [{methods: ["c1.**/*"], keep: [display_name], hash: [user_ids], drop: [app_id]}]
 telemetry:
   traces:
     endpoint: https://otel.example.com/otlp
@@ -114,7 +119,7 @@ func TestParseDocumented(t *testing.T) {
 			},
 		}},
 		Audit: &configv1.Audit{
-			Dir: "/var/lib/c1proxy/audit", KeyFile: "/var/lib/c1proxy/audit.key", SegmentBytes: proto.Uint64(64 << 20),
+			Dir: "/var/lib/c1proxy/audit", KeyFile: "/var/lib/c1proxy/audit.key", HashKeysFile: "/var/lib/c1proxy/audit.hash-keys", SegmentBytes: proto.Uint64(64 << 20),
 		},
 		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
 	}
@@ -154,7 +159,8 @@ func TestParseEverything(t *testing.T) {
 			Name: "007", Url: "http://127.0.0.1:8081", AllowInsecure: true, Timeout: durationpb.New(30 * time.Second), ResendOn_401: proto.Bool(true), MaxInFlight: proto.Uint32(16384),
 			Credential: &configv1.Credential{AccessToken: &configv1.Secret{Env: "C1_TOKEN"}},
 		}},
-		Audit: &configv1.Audit{Dir: "audit", KeyFile: "audit.key", Origin: "example.com/audit", SegmentBytes: proto.Uint64(1 << 20)},
+		Audit: &configv1.Audit{Dir: "audit", KeyFile: "audit.key", Origin: "example.com/audit", SegmentBytes: proto.Uint64(1 << 20),
+			HashKeysFile: "keys", Fields: []*configv1.FieldRule{{Methods: []string{"c1.**/*"}, Keep: []string{"display_name"}, Hash: []string{"user_ids"}, Drop: []string{"app_id"}}}},
 		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
 		Telemetry: &configv1.Telemetry{Traces: &configv1.Traces{
 			Endpoint: "https://otel.example.com/otlp", SampleRatio: proto.Float64(.25), ServiceName: "c1proxy.staging",

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"path/filepath"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -57,8 +58,9 @@ func setDefaults(message protoreflect.Message) {
 			message.Set(field, defaultValue(field))
 		}
 	}
-	if audit, ok := message.Interface().(*configv1.Audit); ok && audit.GetKeyFile() == "" {
-		audit.KeyFile = keyFileOf(audit.GetDir())
+	if audit, ok := message.Interface().(*configv1.Audit); ok {
+		audit.KeyFile = cmp.Or(audit.GetKeyFile(), beside(audit.GetDir(), ".key"))
+		audit.HashKeysFile = cmp.Or(audit.GetHashKeysFile(), beside(audit.GetDir(), ".hash-keys"))
 	}
 }
 
@@ -97,12 +99,12 @@ func defaultValue(field protoreflect.FieldDescriptor) protoreflect.Value {
 	return value
 }
 
-// keyFileOf is the default of audit.key_file: beside the directory. It is ""
-// for a directory that has no name to put .key after.
-func keyFileOf(dir string) string {
+// beside is the default of a file beside a directory. It is "" for a directory
+// that has no name to put an ending after.
+func beside(dir, ending string) string {
 	switch base := filepath.Base(dir); base {
 	case ".", "..", string(filepath.Separator):
 		return ""
 	}
-	return filepath.Clean(dir) + ".key"
+	return filepath.Clean(dir) + ending
 }

@@ -105,6 +105,22 @@ func Compile(rules []Rule, methods []Method) (*Policy, []Problem) {
 	return p, nil
 }
 
+// Select returns the names of the methods that one of the patterns matches,
+// draft or not, sorted. The problems are those of a rule with these patterns.
+func Select(patterns []string, methods []Method) ([]string, []Problem) {
+	p, problems := Compile([]Rule{{Methods: patterns, IncludeDraft: true}}, methods)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	var names []string
+	for i, v := range p.teams[""] {
+		if v > 0 {
+			names = append(names, p.methods[i].Name)
+		}
+	}
+	return names, nil
+}
+
 // add puts the verdicts of a rule after those of the rules before it, and
 // appends the rule's problems, until there are maxProblems.
 func (p *Policy) add(i int, problems []Problem) []Problem {

@@ -14,6 +14,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
+	"github.com/c1proxy/c1proxy/internal/redact"
 	"github.com/c1proxy/c1proxy/internal/rest"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
@@ -31,6 +32,7 @@ type gateway struct {
 	limiter    *ratelimit.Limiter
 	limits     map[callerKey]*limits
 	revision   string
+	plans      map[string]*redact.Plan // by method
 	maxMessage int
 	load       load
 	// stopping is closed when no more calls should come.
@@ -43,7 +45,9 @@ type binding struct {
 	route       *route.Route
 	destination destination
 	metrics     *telemetry.Procedure
-	errors      errorWriter
+	// plan says what of a request stands in the records; nil is the default.
+	plan   *redact.Plan
+	errors errorWriter
 	// rest says that the door is C1's own paths.
 	rest bool
 	// stream says that the handler answers piece by piece.
@@ -70,7 +74,8 @@ func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) d
 	errors := connect.NewErrorWriter(options...)
 	all := handlers{rpc: make(map[string]http.Handler, len(routes)), rest: make(map[*route.Route]http.Handler, len(routes))}
 	for _, r := range routes {
-		b := binding{gateway: g, route: r, destination: destinationOf(r), metrics: g.metrics.Procedure(r.Method()), errors: errors}
+		b := binding{gateway: g, route: r, destination: destinationOf(r), plan: g.plans[r.Method()],
+			metrics: g.metrics.Procedure(r.Method()), errors: errors}
 		all.rpc[r.Procedure] = line(&b, newHandler(&b, options))
 		if r.Verb != "" {
 			own := b

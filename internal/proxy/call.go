@@ -40,6 +40,8 @@ type call struct {
 	rule string
 	// path holds the path values, once the request has been decoded.
 	path audit.Fields
+	// request holds what else of the request the records are to hold.
+	request audit.Fields
 	// strays are what the request held and its message does not.
 	strays transcode.Strays
 	// status is the HTTP status of the answer; 0 until it is written.
@@ -100,6 +102,7 @@ func (c *call) record(kind audit.Kind) *audit.Record {
 		PolicyRevision:  c.binding.gateway.revision,
 		Rule:            c.rule,
 		Path:            c.path,
+		Request:         c.request,
 		Reason:          c.reason,
 	}
 	if c.who != nil {

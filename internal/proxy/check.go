@@ -12,13 +12,13 @@ import (
 
 // Check finds what is wrong in a configuration that package config cannot
 // know: rules that name methods which do not exist, or that allow none of those
-// they name.
+// they name, and fields that requests do not have.
 func Check(cfg *configv1.Config) []config.Problem {
 	routes, err := route.Load(catalog.Files(), catalog.Types{}, mirrored)
 	if err != nil {
 		return []config.Problem{{Message: err.Error()}}
 	}
-	return checkRules(cfg, methodsOf(routes))
+	return append(checkRules(cfg, methodsOf(routes)), checkFields(cfg, routes)...)
 }
 
 // checkRules is Check for the methods that exist.

@@ -43,7 +43,8 @@ type tenant struct {
 
 func (u *upstreams) prepare(ctx context.Context, c *call, in inbound) (exchange, error) {
 	target, err := u.target(in)
-	c.note(target.Values)
+	c.notePath(target.Values)
+	c.noteRequest(in.message)
 	if err == nil {
 		err = keyInPath(target.Values)
 	}

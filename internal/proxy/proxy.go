@@ -103,6 +103,9 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	if err != nil {
 		return nil, err
 	}
+	if p.gateway.plans, err = plansOf(cfg.GetAudit(), routes); err != nil {
+		return nil, err
+	}
 	handlers := p.gateway.bind(routes, func(r *route.Route) destination {
 		if local, ok := locals[r.Procedure]; ok {
 			return local

@@ -52,7 +52,7 @@ func (b *binding) readREST(c *call, r *http.Request) (inbound, error) {
 	message := b.route.Input.New()
 	segments, _ := r.Context().Value(segmentsKey{}).([]string)
 	values, err := b.route.Bind(message, segments)
-	c.note(values)
+	c.notePath(values)
 	if err != nil {
 		return inbound{}, err
 	}

@@ -6,7 +6,6 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/route"
@@ -15,14 +14,6 @@ import (
 // This file is about API keys that stand where they do not belong: in a path, a
 // query, a reason, a field's name. They get into no record, log or message, and
 // not to C1, which writes down paths and queries too.
-
-// note keeps the path values for the records.
-func (c *call) note(values []route.Value) {
-	c.path = make(audit.Fields, 0, len(values))
-	for _, value := range values {
-		c.path = append(c.path, audit.Field{Name: value.Field, Value: authn.Scrub(value.Text)})
-	}
-}
 
 // keyInPath returns the fault of path values that hold an API key, or nil.
 func keyInPath(values []route.Value) error {

@@ -1133,7 +1133,15 @@ type Audit struct {
 	Origin string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
 	// The size, in bytes, at which a segment is sealed and a new one begun.
 	// Default: 67108864.
-	SegmentBytes  *uint64 `protobuf:"varint,4,opt,name=segment_bytes,json=segmentBytes,proto3,oneof" json:"segment_bytes,omitempty"`
+	SegmentBytes *uint64 `protobuf:"varint,4,opt,name=segment_bytes,json=segmentBytes,proto3,oneof" json:"segment_bytes,omitempty"`
+	// What of the requests stands in the records. Without rules the path values
+	// do, in clear, and no other field. Where several rules name a field of a
+	// method, the last one decides.
+	Fields []*FieldRule `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty"`
+	// The keys of the hashes that fields asks for, made at the first start where
+	// it does (0600): one a line, the newest first. Default: dir with .hash-keys
+	// after it.
+	HashKeysFile  string `protobuf:"bytes,6,opt,name=hash_keys_file,json=hashKeysFile,proto3" json:"hash_keys_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1196,6 +1204,97 @@ func (x *Audit) GetSegmentBytes() uint64 {
 	return 0
 }
 
+func (x *Audit) GetFields() []*FieldRule {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *Audit) GetHashKeysFile() string {
+	if x != nil {
+		return x.HashKeysFile
+	}
+	return ""
+}
+
+// What the records hold of the requests of some methods. Fields are named as in
+// C1's protos, with dots where they lie within others: app_id, user_ref.id. A
+// field that may hold a secret, by its name, is never recorded.
+type FieldRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Methods by their full names or patterns, as in teams[].allow. Draft methods
+	// are matched too. Required.
+	Methods []string `protobuf:"bytes,1,rep,name=methods,proto3" json:"methods,omitempty"`
+	// Fields to record in clear.
+	Keep []string `protobuf:"bytes,2,rep,name=keep,proto3" json:"keep,omitempty"`
+	// Fields to record as a hash (HMAC-SHA256, with the key in
+	// audit.hash_keys_file), by which a known value can be looked for.
+	Hash []string `protobuf:"bytes,3,rep,name=hash,proto3" json:"hash,omitempty"`
+	// Fields not to record, such as path values.
+	Drop          []string `protobuf:"bytes,4,rep,name=drop,proto3" json:"drop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FieldRule) Reset() {
+	*x = FieldRule{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FieldRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FieldRule) ProtoMessage() {}
+
+func (x *FieldRule) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FieldRule.ProtoReflect.Descriptor instead.
+func (*FieldRule) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *FieldRule) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *FieldRule) GetKeep() []string {
+	if x != nil {
+		return x.Keep
+	}
+	return nil
+}
+
+func (x *FieldRule) GetHash() []string {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *FieldRule) GetDrop() []string {
+	if x != nil {
+		return x.Drop
+	}
+	return nil
+}
+
 // The door for operators. It shows no secret, but keep it from callers.
 type Admin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1207,7 +1306,7 @@ type Admin struct {
 
 func (x *Admin) Reset() {
 	*x = Admin{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1318,7 @@ func (x *Admin) String() string {
 func (*Admin) ProtoMessage() {}
 
 func (x *Admin) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1331,7 @@ func (x *Admin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admin.ProtoReflect.Descriptor instead.
 func (*Admin) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Admin) GetAddress() string {
@@ -1254,7 +1353,7 @@ type Telemetry struct {
 
 func (x *Telemetry) Reset() {
 	*x = Telemetry{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1365,7 @@ func (x *Telemetry) String() string {
 func (*Telemetry) ProtoMessage() {}
 
 func (x *Telemetry) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1378,7 @@ func (x *Telemetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
 func (*Telemetry) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Telemetry) GetTraces() *Traces {
@@ -1310,7 +1409,7 @@ type Traces struct {
 
 func (x *Traces) Reset() {
 	*x = Traces{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1421,7 @@ func (x *Traces) String() string {
 func (*Traces) ProtoMessage() {}
 
 func (x *Traces) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1434,7 @@ func (x *Traces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traces.ProtoReflect.Descriptor instead.
 func (*Traces) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Traces) GetEndpoint() string {
@@ -1387,7 +1486,7 @@ type TraceHeader struct {
 
 func (x *TraceHeader) Reset() {
 	*x = TraceHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1498,7 @@ func (x *TraceHeader) String() string {
 func (*TraceHeader) ProtoMessage() {}
 
 func (x *TraceHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1511,7 @@ func (x *TraceHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHeader.ProtoReflect.Descriptor instead.
 func (*TraceHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TraceHeader) GetName() string {
@@ -1531,14 +1630,21 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"*\b@2\x18\xc0\x84=(\x01R\x04rate\x12F\n" +
 	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x19\xbaH\x16\xc8\x01\x01\xaa\x01\x10J\x02\b\x01\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x03per\x12#\n" +
 	"\x05burst\x18\x03 \x01(\rB\r\xbaH\n" +
-	"*\b@d\x18\xc0\x84=(\x01R\x05burst\"\x9f\x02\n" +
+	"*\b@d\x18\xc0\x84=(\x01R\x05burst\"\xa8\x03\n" +
 	"\x05Audit\x126\n" +
 	"\x03dir\x18\x01 \x01(\tB$\xbaH!\xc8\x01\x01r\x1c\x18\x80 \x92\x02\x16/var/lib/c1proxy/auditR\x03dir\x12@\n" +
 	"\bkey_file\x18\x02 \x01(\tB%\xbaH\"r \x18\x80 \x92\x02\x1a/var/lib/c1proxy/audit.keyR\akeyFile\x12O\n" +
 	"\x06origin\x18\x03 \x01(\tB7\xbaH4\xd8\x01\x01r/2\x11^[!-*,-~]{1,255}$\x92\x02\x19c1proxy.example.com/auditR\x06origin\x129\n" +
 	"\rsegment_bytes\x18\x04 \x01(\x04B\x0f\xbaH\f2\n" +
-	"\x18\x80\x80\x80\x80@(\x80\x80\x04H\x00R\fsegmentBytes\x88\x01\x01B\x10\n" +
-	"\x0e_segment_bytes\"!\n" +
+	"\x18\x80\x80\x80\x80@(\x80\x80\x04H\x00R\fsegmentBytes\x88\x01\x01\x124\n" +
+	"\x06fields\x18\x05 \x03(\v2\x1c.c1proxy.config.v1.FieldRuleR\x06fields\x12Q\n" +
+	"\x0ehash_keys_file\x18\x06 \x01(\tB+\xbaH(r&\x18\x80 \x92\x02 /var/lib/c1proxy/audit.hash-keysR\fhashKeysFileB\x10\n" +
+	"\x0e_segment_bytes\"\xed\x01\n" +
+	"\tFieldRule\x12[\n" +
+	"\amethods\x18\x01 \x03(\tBA\xbaH>\x92\x01;\b\x01\"7r5\x18\x80\x04\x92\x02/c1.api.app.v1.ConnectorService/ConfirmSyncValidR\amethods\x12*\n" +
+	"\x04keep\x18\x02 \x03(\tB\x16\xbaH\x13\x92\x01\x10\"\x0er\f\x18\x80\x02\x92\x02\x06app_idR\x04keep\x12+\n" +
+	"\x04hash\x18\x03 \x03(\tB\x17\xbaH\x14\x92\x01\x11\"\x0fr\r\x18\x80\x02\x92\x02\auser_idR\x04hash\x12*\n" +
+	"\x04drop\x18\x04 \x03(\tB\x16\xbaH\x13\x92\x01\x10\"\x0er\f\x18\x80\x02\x92\x02\x06app_idR\x04drop\"!\n" +
 	"\x05Admin\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\">\n" +
 	"\tTelemetry\x121\n" +
@@ -1566,7 +1672,7 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
@@ -1583,26 +1689,27 @@ var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Limits)(nil),              // 12: c1proxy.config.v1.Limits
 	(*Limit)(nil),               // 13: c1proxy.config.v1.Limit
 	(*Audit)(nil),               // 14: c1proxy.config.v1.Audit
-	(*Admin)(nil),               // 15: c1proxy.config.v1.Admin
-	(*Telemetry)(nil),           // 16: c1proxy.config.v1.Telemetry
-	(*Traces)(nil),              // 17: c1proxy.config.v1.Traces
-	(*TraceHeader)(nil),         // 18: c1proxy.config.v1.TraceHeader
-	(*durationpb.Duration)(nil), // 19: google.protobuf.Duration
+	(*FieldRule)(nil),           // 15: c1proxy.config.v1.FieldRule
+	(*Admin)(nil),               // 16: c1proxy.config.v1.Admin
+	(*Telemetry)(nil),           // 17: c1proxy.config.v1.Telemetry
+	(*Traces)(nil),              // 18: c1proxy.config.v1.Traces
+	(*TraceHeader)(nil),         // 19: c1proxy.config.v1.TraceHeader
+	(*durationpb.Duration)(nil), // 20: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
 	3,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
 	8,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
 	14, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
-	15, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
-	16, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
+	16, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
+	17, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
 	2,  // 6: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	19, // 7: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
-	19, // 8: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
-	19, // 9: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
+	20, // 7: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
+	20, // 8: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
+	20, // 9: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
 	5,  // 10: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
 	13, // 11: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	19, // 12: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	20, // 12: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
 	4,  // 13: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
 	7,  // 14: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
 	7,  // 15: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
@@ -1617,15 +1724,16 @@ var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	10, // 24: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
 	13, // 25: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
 	13, // 26: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	19, // 27: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	17, // 28: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	18, // 29: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	7,  // 30: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	20, // 27: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	15, // 28: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
+	18, // 29: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	19, // 30: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	7,  // 31: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -1636,14 +1744,14 @@ func file_c1proxy_config_v1_config_proto_init() {
 	file_c1proxy_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
