@@ -31,7 +31,7 @@ func (h auditHashCommand) Run(t *terminal) error {
 	}
 	value := strings.TrimRight(line, "\r\n")
 	if value == "" {
-		return fmt.Errorf("read the value from standard input: there is none; write it there, such as: echo -n VALUE | proxy audit hash %s", h.File)
+		return fmt.Errorf("read the value from standard input: there is none; write it there, proxy audit hash %s < FILE", h.File)
 	}
 	_, err = fmt.Fprintln(t.out, strings.Join(keys.Forms(value), "\n"))
 	return err
