@@ -33,6 +33,7 @@ func (l *Log) finish() error {
 		l.writer.closeFiles()
 		_ = l.writer.lock.Close()
 		l.retry.Stop()
+		l.flood.window.Stop()
 	}()
 	l.signers.Wait()
 	for l.next() {

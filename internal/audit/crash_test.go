@@ -34,6 +34,8 @@ var children = map[string]func(k *childKit) error{
 	"sequence": childSequence,
 	"start":    func(k *childKit) error { return k.log.Close() },
 	"slow":     childSlow,
+	"flood":    childFlood,
+	"floods":   childFloods,
 }
 
 func TestMain(m *testing.M) {

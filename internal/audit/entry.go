@@ -24,6 +24,10 @@ type entry struct {
 	owed *Record
 	// why is the error that Append has given up with.
 	why error
+	// crowd is set if the record is the one that a crowd shares, faceless if it
+	// is that of one refusal without a caller: that refusal, counted.
+	crowd    *crowd
+	faceless *tally
 	// seq and err are the result.
 	seq uint64
 	err error
@@ -54,10 +58,21 @@ type batch struct {
 	taken   bool // guarded by Log.mu: it is being written
 	settled bool // guarded by Log.mu: err will not change
 	left    bool // guarded by Log.mu: some Append has given up on an entry
+	// crowds are those that wait for their shared record.
+	crowds []*crowd
+}
+
+// release lets those who wait go on. The batch is settled.
+func (b *batch) release() {
+	close(b.done)
+	for _, c := range b.crowds {
+		close(c.done)
+	}
 }
 
 // maxBatch is where a batch is full, in bytes; its last record may exceed it.
-// A write is at most a batch and as much of what was kept: see maxTorn.
+// A write is at most a batch, as much of what was kept, and the records of
+// crowds: see maxTorn.
 const maxBatch = 512 << 10
 
 // clone returns a copy that shares nothing a caller could still change.

@@ -12,6 +12,9 @@ var (
 	ErrUnavailable = errors.New("audit log unavailable")
 	// ErrOverloaded: too many records wait already.
 	ErrOverloaded = errors.New("audit log overloaded")
+	// ErrDeferred: space is scarce, so the refusal is only counted, and the record
+	// of the count follows within ten seconds.
+	ErrDeferred = errors.New("audit record deferred")
 	// ErrClosed: the log is closed.
 	ErrClosed = errors.New("audit log closed")
 	// ErrInvalid: the record breaks a rule of the log, such as a second outcome

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -47,11 +46,15 @@ func (l *Log) refuseAll(err error) {
 	l.gap.err = err
 	err = fmt.Errorf("append record: %w: %w", ErrUnavailable, err)
 	for _, b := range l.queue {
-		b.entries = slices.DeleteFunc(b.entries, func(e *entry) bool { return e.cancelled })
+		l.dequeue(b)
 		l.settle(b, err)
-		close(b.done)
+		b.release()
 	}
-	l.queue, l.queued = nil, 0
+	l.queue = nil
+	for _, c := range l.flood.pending.take() {
+		l.disband(c, err)
+		close(c.done)
+	}
 }
 
 // resume gets a segment that can be written to, and writes to it what has
@@ -90,8 +93,8 @@ func (l *Log) newSegment() error {
 // What could not be told is told the next time, with what came since.
 func (l *Log) tell() error {
 	l.mu.Lock()
-	before := l.gap
-	kept := l.kept.take()
+	before, now := l.gap, time.Now()
+	kept := l.kept.take(now, l.countsDue(now))
 	l.mu.Unlock()
 	var entries []*entry
 	if l.alarm != nil {
@@ -99,6 +102,9 @@ func (l *Log) tell() error {
 	}
 	if e := before.event(); e != nil {
 		entries = append(entries, e)
+	}
+	if l.spaceEvent != nil {
+		entries = append(entries, newEntry(l.spaceEvent))
 	}
 	if entries = append(entries, kept...); len(entries) == 0 {
 		return nil
@@ -112,7 +118,7 @@ func (l *Log) tell() error {
 		}
 		return err
 	}
-	l.alarm = nil
+	l.alarm, l.spaceEvent = nil, nil
 	l.gap.told(before)
 	l.note()
 	poke(l.grown)

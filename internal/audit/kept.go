@@ -4,45 +4,102 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"slices"
 	"strconv"
 	"time"
 )
 
-// maxKept bounds the outcomes that wait for the disk to recover, and likewise
-// the refusals.
-const maxKept = 10_000
+// What waits for the disk to recover is bounded: the outcomes by maxKept and
+// maxKeptBytes, the refusals by maxKept and by what the outcomes leave of
+// maxKeptBytes, at most half. Those without a caller are merged beyond that.
+const (
+	maxKept      = 10_000
+	maxKeptBytes = 64 << 20
+)
 
 // kept holds final records in the order in which they came. The outcomes are
 // apart, so that a flood of refusals never pushes out what was sent: of those
 // there are no more than there were calls in flight.
-type kept struct{ outcomes, refusals []*entry }
-
-func (k *kept) len() int { return len(k.outcomes) + len(k.refusals) }
-
-// add returns whether the oldest entry was dropped for the new one.
-func (k *kept) add(e *entry) (dropped bool) {
-	list := &k.refusals
-	if e.kind == KindOutcome {
-		list = &k.outcomes
-	}
-	if dropped = len(*list) >= maxKept; dropped {
-		*list = slices.Delete(*list, 0, 1)
-	}
-	*list = append(*list, e)
-	return dropped
+type kept struct {
+	outcomes, refusals list
+	// crowds are the refusals without a caller that share a record, told when
+	// some of them were last written.
+	crowds crowds
+	told   time.Time
 }
 
-// take takes the outcomes first, up to about maxBatch bytes in all.
-func (k *kept) take() (taken []*entry) {
-	bytes := 0
-	for _, list := range []*[]*entry{&k.outcomes, &k.refusals} {
-		n := 0
-		for ; n < len(*list) && bytes < maxBatch; n++ {
-			bytes += len((*list)[n].body)
+// A list is a queue of entries.
+type list struct {
+	entries []*entry
+	bytes   int // of all of them, about
+}
+
+func (l *list) push(e *entry) {
+	l.entries = append(l.entries, e)
+	l.bytes += e.memory()
+}
+
+func (l *list) shift() *entry {
+	e := l.entries[0]
+	l.entries[0] = nil // append moves the rest to a new array, now and then
+	l.entries = l.entries[1:]
+	l.bytes -= e.memory()
+	return e
+}
+
+// memory is what an entry that is kept takes, in bytes, about.
+func (e *entry) memory() int { return cap(e.body) + 512 }
+
+// count is the number of refusals and outcomes that are kept.
+func (k *kept) count() int {
+	return len(k.outcomes.entries) + len(k.refusals.entries) + int(k.crowds.count())
+}
+
+// empty tells whether nothing is kept that may be written now: crowds if the
+// argument says so.
+func (k *kept) empty(crowds bool) bool {
+	return len(k.outcomes.entries) == 0 && len(k.refusals.entries) == 0 && (!crowds || len(k.crowds) == 0)
+}
+
+// add returns how many calls have lost their final record for it.
+func (k *kept) add(e *entry) (lost uint64) {
+	switch {
+	case e.crowd != nil:
+		k.crowds.merge(&e.crowd.tally, always)
+	case e.kind == KindOutcome:
+		k.outcomes.push(e)
+	default:
+		k.refusals.push(e)
+	}
+	for len(k.outcomes.entries) > maxKept || k.outcomes.bytes > maxKeptBytes {
+		k.outcomes.shift()
+		lost++
+	}
+	for len(k.refusals.entries) > maxKept || k.refusals.bytes > min(maxKeptBytes/2, maxKeptBytes-k.outcomes.bytes) {
+		if old := k.refusals.shift(); old.faceless != nil {
+			k.crowds.merge(old.faceless, always)
+		} else {
+			lost++
 		}
-		taken = append(taken, (*list)[:n]...)
-		*list = slices.Delete(*list, 0, n)
+	}
+	return lost
+}
+
+// take takes the outcomes first, up to about maxBatch bytes in all, and then
+// the crowds if it is told to.
+func (k *kept) take(now time.Time, crowds bool) (taken []*entry) {
+	bytes := 0
+	for _, list := range []*list{&k.outcomes, &k.refusals} {
+		for len(list.entries) > 0 && bytes < maxBatch {
+			e := list.shift()
+			bytes += len(e.body)
+			taken = append(taken, e)
+		}
+	}
+	if crowds && len(k.crowds) > 0 {
+		k.told = now
+		for _, c := range k.crowds.take() {
+			taken = append(taken, c.entry())
+		}
 	}
 	return taken
 }
@@ -83,9 +140,9 @@ func unsent(intent *Record, err error) *Record {
 // keep remembers a final record, to be written as soon as it can be. l.mu is
 // held.
 func (l *Log) keep(e *entry) {
-	if l.kept.add(e) {
-		l.stats.Lost++
-		l.gap.lost++
+	if lost := l.kept.add(e); lost > 0 {
+		l.stats.Lost += lost
+		l.gap.lost += lost
 		l.gap.begin(errors.New("too many final records to keep"))
 	}
 	poke(l.wake)
@@ -150,10 +207,13 @@ func (l *Log) settle(b *batch, err error) {
 		for _, e := range b.entries {
 			l.failed(e, err)
 		}
-	} else if b.left {
+	} else if b.left || b.crowds != nil {
 		for _, e := range b.entries {
 			if e.owed != nil && e.err == nil {
 				l.keep(notSent(e.owed, e.why))
+			}
+			if e.crowd != nil {
+				e.crowd.seq, e.crowd.settled = e.seq, true
 			}
 		}
 	}
@@ -165,6 +225,8 @@ func (l *Log) settle(b *batch, err error) {
 // or that nobody waits for. l.mu is held.
 func (l *Log) failed(e *entry, err error) {
 	switch {
+	case e.crowd != nil:
+		l.disband(e.crowd, err)
 	case e.owed != nil:
 		l.keep(denied(e.owed, e.why)) // leave has counted it
 	case e.record != nil:

@@ -28,7 +28,15 @@ type Config struct {
 	// for 5 seconds.
 	MaxWait time.Duration
 	// MaxQueue bounds the records that wait to be written. 0 stands for 10,000.
+	// Refusals without a caller take at most half of it.
 	MaxQueue int
+	// MinFreeBytes is the free space of the file system below which the log
+	// warns, in its Logger and its Stats. 0 stands for none.
+	MinFreeBytes uint64
+	// ReserveBytes is the free space that is left to those who have a caller:
+	// below it, refusals without one are only counted, in one record each ten
+	// seconds. 0 stands for none.
+	ReserveBytes uint64
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -86,6 +94,9 @@ type Log struct {
 	// alarm is the pending event of someone's touching the files; nil if there
 	// is none. It belongs to run.
 	alarm map[string]string
+	// spaceEvent is the pending event of space's becoming scarce, or no longer
+	// being so; nil if there is none. It belongs to run.
+	spaceEvent *Record
 	// retry wakes run while the disk fails. retryAfter is its next delay.
 	retry      *time.Timer
 	retryAfter time.Duration
@@ -96,6 +107,8 @@ type Log struct {
 	queue    []*batch // guarded by mu: in the order of writing
 	queued   int      // guarded by mu: entries in queue
 	kept     kept     // guarded by mu: final records to be written later
+	flood    flood    // guarded by mu
+	space    space    // guarded by mu
 	gap      gap      // guarded by mu
 	stats    Stats    // guarded by mu
 
@@ -138,6 +151,13 @@ type Stats struct {
 	// Segments counts the segments opened, Alarms how often someone else had
 	// touched the files.
 	Segments, Alarms uint64
+	// Merged counts the refusals without a caller that share a record.
+	Merged uint64
+	// FreeBytes and DiskBytes are of the directory's file system, as of at most
+	// a second ago; both are 0 if that is not known. Low and Scarce tell whether
+	// there is less than Config.MinFreeBytes and Config.ReserveBytes.
+	FreeBytes, DiskBytes uint64
+	Low, Scarce          bool
 	// HeadSize is the number of records that the newest signed head covers.
 	// HeadFailures counts the heads that could not be written.
 	HeadSize, HeadFailures uint64
@@ -147,10 +167,13 @@ type Stats struct {
 // r.Seq, and r.ID and r.Time if they are empty. The caller must not change r
 // meanwhile.
 //
+// A refusal without a caller may share a record with others, which counts them:
+// see tally. Then r.ID and r.Seq are that record's.
+//
 // It waits until ctx is done, or for [Config.MaxWait]. An error is
-// [ErrUnavailable], [ErrOverloaded], [ErrClosed], [ErrInvalid] or the cause of
-// ctx. It does not mean that the record will never be in the log. In any case
-// of an error:
+// [ErrUnavailable], [ErrOverloaded], [ErrDeferred], [ErrClosed], [ErrInvalid] or
+// the cause of ctx. It does not mean that the record will never be in the log.
+// In any case of an error:
 //
 //   - Of an intent: the caller must not send the call, and must not append
 //     anything more for it. The log itself writes the call's final record as
@@ -161,8 +184,8 @@ type Stats struct {
 //   - Of an event: it may be lost.
 //
 // What is kept lives in memory. If the process ends first, or if more than
-// 10,000 records are kept, final records are lost; the event "gap" counts
-// them, and an intent without an outcome becomes indeterminate at the next
+// 10,000 outcomes or refusals or 64 MiB are kept, final records are lost; the
+// event "gap" counts them, and an intent without an outcome becomes indeterminate at the next
 // start. After ErrClosed and ErrInvalid nothing is kept.
 func (l *Log) Append(ctx context.Context, r *Record) error {
 	if err := r.check(); err != nil {
@@ -177,8 +200,19 @@ func (l *Log) Append(ctx context.Context, r *Record) error {
 	if r.Time.IsZero() {
 		r.Time = time.Now().UTC()
 	}
+	var single *tally
+	if faceless(r) {
+		one := tallyOf(r)
+		if c, err := l.join(&one); err != nil {
+			return err
+		} else if c != nil {
+			return l.await(ctx, c, r)
+		}
+		single = &one
+	}
 	e := l.pool.Get().(*entry)
 	e.set(r)
+	e.faceless = single
 	b, err := l.enqueue(ctx, e)
 	if err != nil {
 		return err
@@ -211,6 +245,9 @@ func (l *Log) enqueue(ctx context.Context, e *entry) (*batch, error) {
 		return nil, fmt.Errorf("append record: %w", ErrClosed)
 	}
 	if err := l.reject(ctx, e); err != nil {
+		if e.faceless != nil {
+			l.flood.queued--
+		}
 		l.refuse(e, err)
 		return nil, err
 	}
@@ -230,15 +267,25 @@ func (l *Log) enqueue(ctx context.Context, e *entry) (*batch, error) {
 
 // reject returns why an entry cannot be queued. l.mu is held.
 func (l *Log) reject(ctx context.Context, e *entry) error {
+	err := l.failing()
+	switch {
+	case err != nil:
+		return err
+	case l.queued >= l.cfg.MaxQueue:
+		return fmt.Errorf("append record: %w: %d records wait", ErrOverloaded, l.queued)
+	case e.kind == KindIntent && ctx.Err() != nil:
+		return fmt.Errorf("append record: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+// failing returns why the disk cannot be written to. l.mu is held.
+func (l *Log) failing() error {
 	switch {
 	case l.gap.err != nil:
 		return fmt.Errorf("append record: %w: %w", ErrUnavailable, l.gap.err)
 	case l.hung() > l.cfg.MaxWait:
 		return fmt.Errorf("append record: %w: the disk has not answered for %v", ErrUnavailable, l.hung().Round(time.Millisecond))
-	case l.queued >= l.cfg.MaxQueue:
-		return fmt.Errorf("append record: %w: %d records wait", ErrOverloaded, l.queued)
-	case e.kind == KindIntent && ctx.Err() != nil:
-		return fmt.Errorf("append record: %w", context.Cause(ctx))
 	}
 	return nil
 }
@@ -308,6 +355,7 @@ func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
-	s.Queued, s.Kept = l.queued, l.kept.len()
+	s.Queued, s.Kept = l.queued, l.kept.count()
+	s.FreeBytes, s.DiskBytes, s.Low, s.Scarce = l.space.free, l.space.total, l.space.low, l.space.scarce
 	return s
 }

@@ -201,7 +201,7 @@ func TestSealUnderLoad(t *testing.T) {
 	for range 32 {
 		wg.Go(func() {
 			for n := 0; n < 2000 && ctx.Err() == nil; n++ {
-				if err := k.log.Append(context.Background(), &audit.Record{Kind: audit.KindDenied}); err != nil {
+				if err := k.log.Append(context.Background(), &audit.Record{Kind: audit.KindDenied, Caller: "bot"}); err != nil {
 					t.Error(err)
 				}
 			}

@@ -185,7 +185,10 @@ func saveTorn(s segment, offset int64) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("save torn write: %w", err)
 	}
-	path := freeName(strings.TrimSuffix(s.path(), ".jsonl") + ".torn-")
+	path, err := freeName(strings.TrimSuffix(s.path(), ".jsonl") + ".torn-")
+	if err != nil {
+		return nil, fmt.Errorf("save torn write: %w", err)
+	}
 	if err := durable.WriteFile(path, data, fileMode); err != nil {
 		return nil, fmt.Errorf("save torn write: %w", err)
 	}
@@ -243,6 +246,9 @@ func newLog(cfg Config, key *Key, w *writer) *Log {
 		retry: time.NewTimer(time.Hour), complained: map[string]time.Time{},
 	}
 	l.retry.Stop()
+	l.kept.crowds, l.flood.pending = crowds{}, crowds{}
+	l.flood.window = time.NewTimer(time.Hour)
+	l.flood.window.Stop()
 	l.stats.Size = w.tree.size
 	l.pool.New = func() any {
 		e := &entry{timer: time.NewTimer(time.Hour)}
@@ -271,6 +277,7 @@ func leftovers(p *replay) []*Record {
 // runs before the log's goroutines do, and is the proof that the log can be
 // written and signed at all.
 func (l *Log) begun(records []*Record) error {
+	l.measure()
 	if err := l.newSegment(); err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func TestKeptBound(t *testing.T) {
 		synctest.Wait()
 		_ = k.log.Append(context.Background(), ptr(outcome(in, audit.OutcomeOK)))
 		for i := range audit.MaxKept + 3 {
-			_ = k.log.Append(context.Background(), &audit.Record{Kind: audit.KindDenied, RequestID: fmt.Sprint("r", i)})
+			_ = k.log.Append(context.Background(), &audit.Record{Kind: audit.KindDenied, Caller: "bot", RequestID: fmt.Sprint("r", i)})
 		}
 		if got := k.log.Stats(); got.Kept != audit.MaxKept+1 || got.Lost != 3 {
 			t.Errorf("%d are kept and %d lost", got.Kept, got.Lost)

@@ -52,6 +52,11 @@ const (
 	// EventGap: appends were refused, such as on a full disk. It says how many,
 	// since when and why, and how many final records were lost for good.
 	EventGap = "gap"
+	// EventScarce: so little space is left that refusals without a caller are
+	// only counted, until EventAmple. A process that dies in between loses the
+	// count of the last ten seconds.
+	EventScarce = "space_scarce"
+	EventAmple  = "space_ample"
 	// EventAlarm: someone else has touched the log's files.
 	EventAlarm = "alarm"
 )

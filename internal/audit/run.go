@@ -31,6 +31,10 @@ func (l *Log) run() {
 			if l.next() {
 				poke(l.wake)
 			}
+		case <-l.flood.window.C:
+			if l.next() {
+				poke(l.wake)
+			}
 		case <-tick.C:
 			l.tick()
 		case <-l.retry.C:
@@ -63,21 +67,37 @@ func (l *Log) next() bool {
 func (l *Log) take() *batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gap.err != nil || len(l.queue) == 0 && l.kept.len() == 0 {
+	now := time.Now()
+	counts, due := l.countsDue(now), l.crowdsDue(now)
+	if l.gap.err != nil || len(l.queue) == 0 && l.kept.empty(counts) && !due {
 		return nil
 	}
 	b := &batch{done: make(chan struct{})}
 	if len(l.queue) > 0 {
 		b = l.queue[0]
 		l.queue = slices.Delete(l.queue, 0, 1)
-		l.queued -= len(b.entries)
-		b.entries = slices.DeleteFunc(b.entries, func(e *entry) bool { return e.cancelled })
+		l.dequeue(b)
 	}
 	b.taken = true
-	if kept := l.kept.take(); kept != nil {
+	if kept := l.kept.take(now, counts); kept != nil {
 		b.entries = append(kept, b.entries...)
 	}
+	if due {
+		l.takeCrowds(b, now)
+	}
 	return b
+}
+
+// dequeue frees the places of a batch, and leaves out of it what Append has
+// given up on. l.mu is held.
+func (l *Log) dequeue(b *batch) {
+	l.queued -= len(b.entries)
+	for _, e := range b.entries {
+		if e.faceless != nil {
+			l.flood.queued--
+		}
+	}
+	b.entries = slices.DeleteFunc(b.entries, func(e *entry) bool { return e.cancelled })
 }
 
 // write puts a batch on disk, settles it and releases those who wait for it.
@@ -94,14 +114,14 @@ func (l *Log) write(b *batch) {
 		// Heal first: if that succeeds, nobody but this batch is refused.
 		l.lose(b, err)
 		l.heal()
-		close(b.done)
+		b.release()
 		return
 	}
 	l.mu.Lock()
 	l.note()
 	l.settle(b, nil)
 	l.mu.Unlock()
-	close(b.done)
+	b.release()
 	poke(l.grown)
 	if l.writer.file.Size() >= l.cfg.SegmentBytes {
 		_ = l.roll() // it says so itself
@@ -144,17 +164,15 @@ func (l *Log) noteSize() {
 	l.stats.Size, l.stats.Syncs, l.stats.OpenIntents = size, l.writer.syncs, len(l.writer.open)
 }
 
-// tick looks at the files while nobody appends, and tells of gaps that had
-// other causes than the disk.
+// tick looks at the files and the space while nobody appends, and tells of gaps
+// that had other causes than the disk.
 func (l *Log) tick() {
-	l.mu.Lock()
-	failing := l.gap.err != nil
-	l.mu.Unlock()
-	if failing {
-		return // heal is on its way
-	}
 	l.begin()
 	defer l.end()
+	l.measure()
+	if l.failure() != nil {
+		return // heal is on its way
+	}
 	err := l.look()
 	if err == nil {
 		err = l.tell()

@@ -22,7 +22,8 @@ func segmentName(seq uint64) string { return fmt.Sprintf("%020d.jsonl", seq) }
 func leavesName(seq uint64) string  { return fmt.Sprintf("%020d.leaves", seq) }
 
 // maxTorn bounds what a torn write can leave behind, in bytes. It is above
-// the largest write: two batches and a record. More than that is damage.
+// the largest write: two batches, a record more in each, and those of 130
+// crowds. More than that is damage.
 const maxTorn = 2 << 20
 
 // A segment is a file of the log with the records from first to before end.

@@ -227,15 +227,22 @@ func putAside(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return durable.Rename(path, freeName(path+".foreign-"))
+	name, err := freeName(path + ".foreign-")
+	if err != nil {
+		return err
+	}
+	return durable.Rename(path, name)
 }
 
 // freeName returns prefix with the first number that no file has.
-func freeName(prefix string) string {
+func freeName(prefix string) (string, error) {
 	for n := 1; ; n++ {
 		name := fmt.Sprintf("%s%d", prefix, n)
-		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			return name
+		switch _, err := os.Lstat(name); {
+		case errors.Is(err, fs.ErrNotExist):
+			return name, nil
+		case err != nil: // such as a directory that may not be searched: no number helps
+			return "", fmt.Errorf("find a free name: %w", err)
 		}
 	}
 }
