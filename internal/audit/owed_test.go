@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -246,4 +249,58 @@ func TestOpenErrors(t *testing.T) {
 			t.Logf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestKeptBytes: what is kept is bounded in bytes too, however large records
+// are. Outcomes push out refusals, of which those without a caller are merged,
+// and the others counted as lost.
+func TestKeptBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t, func(c *audit.Config) { c.SegmentBytes = 0 })
+		must(t, os.Rename(k.cfg.Dir, k.cfg.Dir+".moved"))
+		time.Sleep(1100 * time.Millisecond)
+		long := strings.Repeat("x", 250)
+		large := audit.Record{Reason: strings.Repeat("x", 1000), Detail: map[string]string{}}
+		for i := range 12 {
+			name := fmt.Sprint("n", i)
+			large.Path, large.Detail[name] = append(large.Path, audit.Field{Name: name, Value: long}), long
+		}
+		add := func(r audit.Record, n int) {
+			for range n {
+				r.ID = ""
+				r.Reason, r.Path, r.Detail = large.Reason, large.Path, large.Detail
+				_ = k.log.Append(context.Background(), &r)
+			}
+		}
+		add(audit.Record{Kind: audit.KindDenied}, 50)
+		const refusals, outcomes = 6000, 8000
+		add(audit.Record{Kind: audit.KindDenied, Caller: "bot"}, refusals)
+		some := k.log.Stats()
+		if some.Lost == 0 || some.Kept+int(some.Lost) != 50+refusals {
+			t.Errorf("%d are kept and %d lost of %d", some.Kept, some.Lost, refusals)
+		}
+		add(audit.Record{Kind: audit.KindOutcome, Outcome: audit.OutcomeOK}, outcomes)
+		got := k.log.Stats()
+		if got.Kept+int(got.Lost) != 50+refusals+outcomes || got.Lost < refusals || got.Kept > 10_000 {
+			t.Errorf("%d are kept and %d lost", got.Kept, got.Lost)
+		}
+		must(t, os.Rename(k.cfg.Dir+".moved", k.cfg.Dir))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if _, sum := k.refusals(); sum != 50 {
+			t.Errorf("%d refusals without a caller are counted, want 50", sum)
+		}
+		written := len(k.records(audit.Filter{Kind: audit.KindOutcome}))
+		lost := 0
+		for _, gap := range k.records(audit.Filter{Event: audit.EventGap}) {
+			n, _ := strconv.Atoi(gap.Detail["lost"])
+			lost += n
+		}
+		t.Logf("%d refusals and %d outcomes: %d outcomes written, %d lost", refusals, outcomes, written, lost)
+		if uint64(lost) != got.Lost || written+lost != refusals+outcomes {
+			t.Errorf("the gap tells of %d lost, want %d", lost, got.Lost)
+		}
+		k.close()
+		k.check()
+	})
 }

@@ -81,6 +81,8 @@ audit:
   dir: audit
   origin: example.com/audit
   segment_bytes: 1048576
+  min_free_bytes: 7
+  reserve_bytes: 0
   hash_keys_file: keys
   fields: [{methods: ["c1.**/*"], keep: [display_name], hash: [user_ids], drop: [app_id]}]
 telemetry:
@@ -120,6 +122,7 @@ func TestParseDocumented(t *testing.T) {
 		}},
 		Audit: &configv1.Audit{
 			Dir: "/var/lib/c1proxy/audit", KeyFile: "/var/lib/c1proxy/audit.key", HashKeysFile: "/var/lib/c1proxy/audit.hash-keys", SegmentBytes: proto.Uint64(64 << 20),
+			MinFreeBytes: proto.Uint64(1 << 30), ReserveBytes: proto.Uint64(64 << 20),
 		},
 		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
 	}
@@ -160,7 +163,7 @@ func TestParseEverything(t *testing.T) {
 			Credential: &configv1.Credential{AccessToken: &configv1.Secret{Env: "C1_TOKEN"}},
 		}},
 		Audit: &configv1.Audit{Dir: "audit", KeyFile: "audit.key", Origin: "example.com/audit", SegmentBytes: proto.Uint64(1 << 20),
-			HashKeysFile: "keys", Fields: []*configv1.FieldRule{{Methods: []string{"c1.**/*"}, Keep: []string{"display_name"}, Hash: []string{"user_ids"}, Drop: []string{"app_id"}}}},
+			MinFreeBytes: proto.Uint64(7), ReserveBytes: proto.Uint64(0), HashKeysFile: "keys", Fields: []*configv1.FieldRule{{Methods: []string{"c1.**/*"}, Keep: []string{"display_name"}, Hash: []string{"user_ids"}, Drop: []string{"app_id"}}}},
 		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
 		Telemetry: &configv1.Telemetry{Traces: &configv1.Traces{
 			Endpoint: "https://otel.example.com/otlp", SampleRatio: proto.Float64(.25), ServiceName: "c1proxy.staging",

@@ -23,6 +23,8 @@ var defaults = map[protoreflect.FullName]string{
 	"c1proxy.config.v1.Tenant.resend_on_401":      "true",
 	"c1proxy.config.v1.Tenant.max_in_flight":      "16384",
 	"c1proxy.config.v1.Audit.segment_bytes":       "67108864",
+	"c1proxy.config.v1.Audit.min_free_bytes":      "1073741824",
+	"c1proxy.config.v1.Audit.reserve_bytes":       "67108864",
 	"c1proxy.config.v1.Admin.address":             "127.0.0.1:9090",
 	"c1proxy.config.v1.Traces.sample_ratio":       "1",
 	"c1proxy.config.v1.Traces.service_name":       "c1proxy",

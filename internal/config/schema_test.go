@@ -140,7 +140,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s.%s: the default is %s, the comment says %s", path, field.Name(), got, parts[1])
 		}
 	})
-	if seen != 19 {
+	if seen != 21 {
 		t.Errorf("%d defaults in comments", seen)
 	}
 }

@@ -3,9 +3,11 @@ package proxy
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 
+	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/gate"
 )
 
@@ -13,7 +15,7 @@ import (
 const readyTimeout = 2 * time.Second
 
 // readiness is the answer of /readyz: one line for each dependency, "ok" or
-// what is wrong with it.
+// what is wrong with it. What begins with "warning: " is not wrong yet.
 type readiness struct {
 	Ready  bool              `json:"ready"`
 	Checks map[string]string `json:"checks"`
@@ -54,6 +56,7 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 		}
 	}
 	check("audit", p.gateway.log.Healthy())
+	state.Checks["audit_space"] = room(p.gateway.log.Stats())
 	for name, source := range p.tokens {
 		_, err := source.Token(ctx)
 		check("token/"+name, err)
@@ -76,6 +79,19 @@ func answering(s gate.State) string {
 		return "ok"
 	}
 	return "has not answered since " + s.Since.UTC().Format(time.RFC3339) + "; calls are refused, and one at a time finds out whether it does again"
+}
+
+// room says how much space the audit has. Too little makes nobody unready: a
+// replica that is taken away serves no one, and its disk is no emptier.
+func room(s audit.Stats) string {
+	left := fmt.Sprintf("warning: %d MiB of %d MiB are free, below audit.", s.FreeBytes>>20, s.DiskBytes>>20)
+	switch {
+	case s.Scarce:
+		return left + "reserve_bytes: refusals of unknown callers are only counted"
+	case s.Low:
+		return left + "min_free_bytes"
+	}
+	return "ok"
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) {

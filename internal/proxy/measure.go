@@ -40,6 +40,12 @@ func (p *Proxy) measure() {
 		func() float64 { return float64(p.gateway.log.Stats().Syncs) })
 	m.Counter("c1proxy_audit_failures_total", "Records that could not be made durable when they were due.", nil,
 		func() float64 { return float64(p.gateway.log.Stats().Failures) })
+	m.Counter("c1proxy_audit_merged_total", "Refusals of unknown callers that share a record with others.", nil,
+		func() float64 { return float64(p.gateway.log.Stats().Merged) })
+	m.Counter("c1proxy_audit_lost_total", "Final records that were dropped, too many waiting for the disk.", nil,
+		func() float64 { return float64(p.gateway.log.Stats().Lost) })
+	m.Gauge("c1proxy_audit_free_bytes", "Free space of the audit's file system, as of a second ago.", nil,
+		func() float64 { return float64(p.gateway.log.Stats().FreeBytes) })
 }
 
 func truth(yes bool) float64 {

@@ -99,7 +99,8 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	}
 	p.gateway.log, err = audit.Open(ctx, audit.Config{
 		Dir: cfg.GetAudit().GetDir(), KeyFile: cfg.GetAudit().GetKeyFile(), Origin: cfg.GetAudit().GetOrigin(),
-		SegmentBytes: int64(cfg.GetAudit().GetSegmentBytes()), Logger: options.Logger})
+		SegmentBytes: int64(cfg.GetAudit().GetSegmentBytes()), MinFreeBytes: cfg.GetAudit().GetMinFreeBytes(),
+		ReserveBytes: cfg.GetAudit().GetReserveBytes(), Logger: options.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -1134,14 +1134,22 @@ type Audit struct {
 	// The size, in bytes, at which a segment is sealed and a new one begun.
 	// Default: 67108864.
 	SegmentBytes *uint64 `protobuf:"varint,4,opt,name=segment_bytes,json=segmentBytes,proto3,oneof" json:"segment_bytes,omitempty"`
+	// The free space, in bytes, of the log's file system below which /readyz, the
+	// log and c1proxy_audit_free_bytes warn. Calls are served all the same. 0 never
+	// warns. Default: 1073741824.
+	MinFreeBytes *uint64 `protobuf:"varint,5,opt,name=min_free_bytes,json=minFreeBytes,proto3,oneof" json:"min_free_bytes,omitempty"`
+	// The free space, in bytes, that is left to calls of known callers: below it,
+	// refusals of unknown ones are only counted, and the count is recorded every
+	// ten seconds. 0 reserves nothing. Default: 67108864.
+	ReserveBytes *uint64 `protobuf:"varint,6,opt,name=reserve_bytes,json=reserveBytes,proto3,oneof" json:"reserve_bytes,omitempty"`
 	// What of the requests stands in the records. Without rules the path values
 	// do, in clear, and no other field. Where several rules name a field of a
 	// method, the last one decides.
-	Fields []*FieldRule `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty"`
+	Fields []*FieldRule `protobuf:"bytes,11,rep,name=fields,proto3" json:"fields,omitempty"`
 	// The keys of the hashes that fields asks for, made at the first start where
 	// it does (0600): one a line, the newest first. Default: dir with .hash-keys
 	// after it.
-	HashKeysFile  string `protobuf:"bytes,6,opt,name=hash_keys_file,json=hashKeysFile,proto3" json:"hash_keys_file,omitempty"`
+	HashKeysFile  string `protobuf:"bytes,12,opt,name=hash_keys_file,json=hashKeysFile,proto3" json:"hash_keys_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1200,6 +1208,20 @@ func (x *Audit) GetOrigin() string {
 func (x *Audit) GetSegmentBytes() uint64 {
 	if x != nil && x.SegmentBytes != nil {
 		return *x.SegmentBytes
+	}
+	return 0
+}
+
+func (x *Audit) GetMinFreeBytes() uint64 {
+	if x != nil && x.MinFreeBytes != nil {
+		return *x.MinFreeBytes
+	}
+	return 0
+}
+
+func (x *Audit) GetReserveBytes() uint64 {
+	if x != nil && x.ReserveBytes != nil {
+		return *x.ReserveBytes
 	}
 	return 0
 }
@@ -1630,16 +1652,20 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"*\b@2\x18\xc0\x84=(\x01R\x04rate\x12F\n" +
 	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x19\xbaH\x16\xc8\x01\x01\xaa\x01\x10J\x02\b\x01\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x03per\x12#\n" +
 	"\x05burst\x18\x03 \x01(\rB\r\xbaH\n" +
-	"*\b@d\x18\xc0\x84=(\x01R\x05burst\"\xa8\x03\n" +
+	"*\b@d\x18\xc0\x84=(\x01R\x05burst\"\xc2\x04\n" +
 	"\x05Audit\x126\n" +
 	"\x03dir\x18\x01 \x01(\tB$\xbaH!\xc8\x01\x01r\x1c\x18\x80 \x92\x02\x16/var/lib/c1proxy/auditR\x03dir\x12@\n" +
 	"\bkey_file\x18\x02 \x01(\tB%\xbaH\"r \x18\x80 \x92\x02\x1a/var/lib/c1proxy/audit.keyR\akeyFile\x12O\n" +
 	"\x06origin\x18\x03 \x01(\tB7\xbaH4\xd8\x01\x01r/2\x11^[!-*,-~]{1,255}$\x92\x02\x19c1proxy.example.com/auditR\x06origin\x129\n" +
 	"\rsegment_bytes\x18\x04 \x01(\x04B\x0f\xbaH\f2\n" +
-	"\x18\x80\x80\x80\x80@(\x80\x80\x04H\x00R\fsegmentBytes\x88\x01\x01\x124\n" +
-	"\x06fields\x18\x05 \x03(\v2\x1c.c1proxy.config.v1.FieldRuleR\x06fields\x12Q\n" +
-	"\x0ehash_keys_file\x18\x06 \x01(\tB+\xbaH(r&\x18\x80 \x92\x02 /var/lib/c1proxy/audit.hash-keysR\fhashKeysFileB\x10\n" +
-	"\x0e_segment_bytes\"\xed\x01\n" +
+	"\x18\x80\x80\x80\x80@(\x80\x80\x04H\x00R\fsegmentBytes\x88\x01\x01\x129\n" +
+	"\x0emin_free_bytes\x18\x05 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80\x80\x80\x80\x80\x80\x02H\x01R\fminFreeBytes\x88\x01\x01\x128\n" +
+	"\rreserve_bytes\x18\x06 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80\x80\x80\x80\x80\x80\x02H\x02R\freserveBytes\x88\x01\x01\x124\n" +
+	"\x06fields\x18\v \x03(\v2\x1c.c1proxy.config.v1.FieldRuleR\x06fields\x12Q\n" +
+	"\x0ehash_keys_file\x18\f \x01(\tB+\xbaH(r&\x18\x80 \x92\x02 /var/lib/c1proxy/audit.hash-keysR\fhashKeysFileB\x10\n" +
+	"\x0e_segment_bytesB\x11\n" +
+	"\x0f_min_free_bytesB\x10\n" +
+	"\x0e_reserve_bytes\"\xed\x01\n" +
 	"\tFieldRule\x12[\n" +
 	"\amethods\x18\x01 \x03(\tBA\xbaH>\x92\x01;\b\x01\"7r5\x18\x80\x04\x92\x02/c1.api.app.v1.ConnectorService/ConfirmSyncValidR\amethods\x12*\n" +
 	"\x04keep\x18\x02 \x03(\tB\x16\xbaH\x13\x92\x01\x10\"\x0er\f\x18\x80\x02\x92\x02\x06app_idR\x04keep\x12+\n" +
