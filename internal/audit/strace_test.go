@@ -100,6 +100,31 @@ func TestSyncErrors(t *testing.T) {
 	}
 }
 
+// TestWriteErrors lets writes fail as they do where the quota is used up, the
+// file system has turned read-only or the right to write is gone: nothing is
+// acknowledged that is not there, every call has its one final record, and the
+// log goes on by itself.
+func TestWriteErrors(t *testing.T) {
+	t.Parallel()
+	for i, fate := range []string{"EDQUOT", "EROFS", "EACCES"} {
+		base := t.TempDir()
+		wrap := strace(t, os.DevNull, "-e", "trace=pwrite64", "-e", fmt.Sprintf("inject=pwrite64:error=%s:when=%d..%d", fate, 5+2*i, 7+2*i))
+		said, err := command(t, "sequence", base, wrap...).Output()
+		must(t, err)
+		k := childKitOf(t, base)
+		if refused := k.take(bytes.NewReader(said)); len(refused) == 0 {
+			t.Errorf("%s: nothing was refused:\n%s", fate, said)
+		}
+		k.check()
+		k.onceEach()
+		for i := range 12 {
+			if got := k.finals(fmt.Sprint("call-", i)); len(got) != 1 {
+				t.Errorf("%s: call %d has %d final records: %v", fate, i, len(got), got)
+			}
+		}
+	}
+}
+
 // TestStartErrors lets the nth fsync fail: a start, or the sealing of a head,
 // fails cleanly or goes on, and the next start finds everything in order.
 func TestStartErrors(t *testing.T) {
