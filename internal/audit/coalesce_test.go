@@ -430,3 +430,52 @@ func TestFloodSlowDisk(t *testing.T) {
 	k.check()
 	k.onceEach()
 }
+
+// TestCountsMerge: counts that are merged later, as after a failure of the disk,
+// add up, in whatever order they come.
+func TestCountsMerge(t *testing.T) {
+	at := func(request string, second int) *audit.Record {
+		r := stranger(request, "192.0.2.1:1")
+		r.Time = time.Date(2030, 1, 1, 0, 0, second, 0, time.UTC)
+		return r
+	}
+	got := audit.Shared([]*audit.Record{at("c", 3), at("d", 4), at("e", 5)}, []*audit.Record{at("a", 1), at("b", 2)}).Detail
+	want := map[string]string{"count": "5", "first_request_id": "a", "last_request_id": "e",
+		"first_time": "2030-01-01T00:00:01Z", "last_time": "2030-01-01T00:00:05Z"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestSharedRecordNeverWritten: those who wait for a record that is not even
+// tried, because the disk has failed meanwhile, are told, and counted later.
+func TestSharedRecordNeverWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.spent()
+		must(t, k.log.Append(context.Background(), stranger("", "192.0.2.1:1"))) // the next has to wait for 100 ms
+		var results []chan error
+		for range 5 {
+			results = append(results, k.appendAsync(context.Background(), *stranger("", "192.0.2.1:1")))
+		}
+		synctest.Wait()
+		divert(t, k.newest(), "/dev/null")
+		must(t, os.Rename(k.cfg.Dir, k.cfg.Dir+".moved"))
+		if _, err := k.append(context.Background(), intent("call")); !errors.Is(err, audit.ErrUnavailable) {
+			t.Errorf("append: %v", err)
+		}
+		for _, result := range results {
+			if err := <-result; !errors.Is(err, audit.ErrUnavailable) {
+				t.Errorf("a refusal whose record is not on disk: %v", err)
+			}
+		}
+		must(t, os.Rename(k.cfg.Dir+".moved", k.cfg.Dir))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if _, sum := k.refusals(); sum != 106 {
+			t.Errorf("%d refusals are counted, want 106", sum)
+		}
+		k.close()
+		k.check()
+	})
+}

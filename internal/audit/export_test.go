@@ -31,3 +31,22 @@ func (l *Log) HoldTree() (release func()) {
 
 // MaxKept is how many outcomes are kept.
 const MaxKept = maxKept
+
+// Shared is the record of refusals that were counted in groups, and the groups
+// then merged.
+func Shared(groups ...[]*Record) *Record {
+	var all *tally
+	for _, group := range groups {
+		one := tallyOf(group[0])
+		for _, r := range group[1:] {
+			next := tallyOf(r)
+			one.add(&next)
+		}
+		if all == nil {
+			all = &one
+		} else {
+			all.add(&one)
+		}
+	}
+	return all.record()
+}
