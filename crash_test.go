@@ -75,6 +75,40 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestHangup: SIGHUP every 100 ms under load loses no record and repeats none.
+func TestHangup(t *testing.T) {
+	g, configFile := prepare(t, sandbox.Config{Remember: 1_000_000})
+	p := serveBinary(t, configFile)
+	g.url = p.url
+	var serial atomic.Int64
+	var answered sync.Map
+	ctx, cancel := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	for range 16 {
+		callers.Go(func() { g.callUntil(ctx, &serial, &answered) })
+	}
+	for range 15 {
+		time.Sleep(100 * time.Millisecond)
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	callers.Wait()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("clean stop: %v", err)
+	}
+	report, err := audit.Verify(t.Context(), g.dir, p.vkey)
+	if err != nil || report.Segments < 10 || len(report.Voids) > 0 || report.OpenIntents > 0 {
+		t.Errorf("verify: %v, %+v", err, report)
+	}
+	if misses := checkPromises(t, g, &answered); misses > 0 || g.c1.AcceptedHits() < 100 {
+		t.Errorf("%d misses in %d calls", misses, g.c1.AcceptedHits())
+	}
+	t.Logf("%d calls, %d records in %d segments", g.c1.AcceptedHits(), report.Records, report.Segments)
+}
+
 // callUntil confirms one sync after the other, and notes what was answered.
 func (g *gateway) callUntil(ctx context.Context, serial *atomic.Int64, answered *sync.Map) {
 	transport := &http.Transport{}

@@ -17,7 +17,8 @@ type serveCommand struct {
 	Level  slog.Level `name:"log-level" default:"info" help:"The least level to log: debug, info, warn or error."`
 }
 
-// Run serves until SIGINT or SIGTERM, and then stops cleanly.
+// Run serves until SIGINT or SIGTERM, and then stops cleanly. SIGHUP seals the
+// audit's segment.
 func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 	cfg, err := readConfig(s.Config)
 	if err != nil {
@@ -33,6 +34,7 @@ func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 	if os.Geteuid() == 0 {
 		logger.Warn("this is root, of whose powers c1proxy needs none: serve as a user of its own (deploy/ has a unit and a container that do)")
 	}
+	defer sealOnHangup(ctx, p, logger)()
 	return p.Serve(ctx)
 }
 

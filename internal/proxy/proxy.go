@@ -208,6 +208,10 @@ func (p *Proxy) Handler() http.Handler { return p.server.Handler }
 // VerifierKey is the key by which the audit's signed heads are verified.
 func (p *Proxy) VerifierKey() string { return p.gateway.log.VerifierKey() }
 
+// SealAudit ends the audit's current segment, signs its head and begins a new
+// one, so that the old one can be taken away whole.
+func (p *Proxy) SealAudit(ctx context.Context) error { return p.gateway.log.Seal(ctx) }
+
 // Serve serves until ctx ends, and then stops cleanly: it says at once that it
 // is not ready, goes on for listen.drain_delay with answers that close their
 // connections, then takes no new calls, waits for those under way and for their
