@@ -17,6 +17,9 @@ var (
 	ErrDeferred = errors.New("audit record deferred")
 	// ErrClosed: the log is closed.
 	ErrClosed = errors.New("audit log closed")
+	// ErrRemoved: retention has removed the record. It is of [Evidence.Verify]
+	// and of a [Prover].
+	ErrRemoved = errors.New("which retention has removed")
 	// ErrInvalid: the record breaks a rule of the log, such as a second outcome
 	// of one intent. It is a mistake in the program.
 	ErrInvalid = errors.New("invalid audit record")
@@ -37,6 +40,8 @@ type CorruptError struct {
 	AtOrAfter bool
 	// Reason says what is wrong.
 	Reason string
+	// Finding says what kind of thing that is. The zero value is FindingChanged.
+	Finding Finding
 
 	// malformed: the line is no record, as a torn write leaves it.
 	malformed bool

@@ -23,6 +23,8 @@ type head struct {
 	origin string
 	size   uint64
 	root   tlog.Hash
+	// file is where it was read from, for errors. It is no part of what is signed.
+	file string
 }
 
 // sign returns the checkpoint. The signer's name must be the origin.
@@ -83,7 +85,8 @@ func readHead(dir string, verifier note.Verifier) (head, error) {
 	}
 	h, err := openHead(data, verifier)
 	if err != nil {
-		return head{}, &CorruptError{File: headName, AtOrAfter: true, Reason: err.Error()}
+		return head{}, &CorruptError{File: headName, AtOrAfter: true, Finding: FindingHead, Reason: err.Error()}
 	}
+	h.file = headName
 	return h, nil
 }

@@ -25,6 +25,9 @@ type header struct {
 	// oldestOpen is the number of the oldest intent without an outcome, or the
 	// header's own if there is none: nothing before it is needed at a start.
 	oldestOpen uint64
+	// removed is the number of records at the log's beginning that retention has
+	// removed so far, by events that are on disk: see removal.
+	removed uint64
 	// root is the tree's root before this segment.
 	root tlog.Hash
 }
@@ -42,6 +45,9 @@ func (h header) detail() map[string]string {
 		"origin":          h.origin,
 		"oldest_open_seq": strconv.FormatUint(h.oldestOpen, 10),
 		"root":            base64.StdEncoding.EncodeToString(h.root[:]),
+	}
+	if h.removed > 0 {
+		detail["removed"] = strconv.FormatUint(h.removed, 10)
 	}
 	if h.previous != "" {
 		detail["previous"] = h.previous
@@ -90,6 +96,11 @@ func (c *cursor) header(r *Record) (h header, err error) {
 	if h.root, err = tlog.ParseHash(r.Detail["root"]); err != nil {
 		return h, bad("root is %q", r.Detail["root"])
 	}
+	if removed := r.Detail["removed"]; removed != "" {
+		if h.removed, err = strconv.ParseUint(removed, 10, 64); err != nil || h.removed > r.Seq {
+			return h, bad("removed is %q", removed)
+		}
+	}
 	if h.previous == "" {
 		return h, nil
 	}
@@ -105,5 +116,5 @@ func (c *cursor) missing(err error) error {
 	if err != io.EOF {
 		return err
 	}
-	return &CorruptError{File: c.segment.name(), Line: c.line + 1, Offset: c.next, Seq: c.seq, Reason: "the record is missing"}
+	return &CorruptError{File: c.segment.file(), Line: c.line + 1, Offset: c.next, Seq: c.seq, Finding: FindingMissing, Reason: "the record is missing"}
 }

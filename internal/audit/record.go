@@ -59,6 +59,9 @@ const (
 	EventAmple  = "space_ample"
 	// EventAlarm: someone else has touched the log's files.
 	EventAlarm = "alarm"
+	// EventRemoved: retention is about to remove the oldest segment. Its detail
+	// says which, and where it is archived: see removal.
+	EventRemoved = "segment_removed"
 )
 
 // A Record is one line of the log. In JSON it has no key for what is empty,

@@ -16,7 +16,7 @@ import (
 //
 // It holds in memory one line, the tree's frontier and the open intents.
 type replay struct {
-	segments []segment
+	contents
 	// heads are the signed heads to meet, in the order of their sizes.
 	heads []head
 	// from allows segments that end before it, and before the newest head, to
@@ -44,6 +44,19 @@ type replay struct {
 	// records are proven right.
 	damaged []segment
 	voids   []Void
+	// claimed is the number of records that signed records say retention has
+	// removed.
+	claimed uint64
+	// partial is the number of records at the beginning that were not read, only
+	// their hashes. bridged is where the last hashes of removed records end.
+	partial, bridged uint64
+	// hashed counts the records that were not read because they were removed.
+	hashed uint64
+	// before is the tree before the current segment, base that before the first
+	// one of the log's own directory.
+	before, base tree
+	// roots hold the tree's root at the end of each, by its number of records.
+	roots map[uint64]tlog.Hash
 	// previous is the valid length of the segment before the current one, and
 	// trailing what it has after that; -1 if it was not read.
 	previous, trailing int64
@@ -52,9 +65,9 @@ type replay struct {
 // A Void is the tail of a segment that was abandoned because its disk failed
 // or its file was touched. Nothing in it was ever acknowledged.
 type Void struct {
-	File   string
-	Offset int64 // of its first byte
-	Bytes  int64
+	File   string `json:"file"`
+	Offset int64  `json:"offset"` // of its first byte
+	Bytes  int64  `json:"bytes"`
 }
 
 // headSize is the size of the newest head.
@@ -68,7 +81,7 @@ func (p *replay) headSize() uint64 {
 // run replays all segments. The error is a *CorruptError for a log that is not
 // what was written, and names its first bad record.
 func (p *replay) run(ctx context.Context) error {
-	p.open = map[string]*Record{}
+	p.open, p.roots = map[string]*Record{}, map[uint64]tlog.Hash{}
 	slices.SortFunc(p.heads, func(a, b head) int { return int(int64(a.size) - int64(b.size)) })
 	err := p.all(ctx)
 	var corrupt *CorruptError
@@ -83,12 +96,19 @@ func (p *replay) run(ctx context.Context) error {
 func (p *replay) all(ctx context.Context) error {
 	p.previous = -1
 	for i, s := range p.segments {
-		if s.first != p.tree.size {
-			return &CorruptError{File: segmentName(p.tree.size), Seq: p.tree.size, Reason: "the segment is missing"}
+		if err := p.bridge(s.first); err != nil {
+			return err
+		}
+		p.before = p.tree
+		if s.first == p.oldest {
+			p.base = p.tree
 		}
 		skipped, err := p.skip(ctx, i)
 		if err == nil && !skipped {
 			err = p.segment(ctx, s)
+		}
+		if err == nil {
+			err = p.settled(s)
 		}
 		if err != nil {
 			return err
@@ -99,10 +119,10 @@ func (p *replay) all(ctx context.Context) error {
 		if n := len(p.segments); n > 0 {
 			file = p.segments[n-1].name()
 		}
-		return &CorruptError{File: file, Offset: p.newest.bytes, Seq: p.tree.size,
-			Reason: fmt.Sprintf("the record is missing: a signed head covers %d records", ahead)}
+		return &CorruptError{File: file, Offset: p.newest.bytes, Seq: p.tree.size, Finding: FindingCut,
+			Reason: fmt.Sprintf("the record is missing: a signed head covers %d records (%s)", ahead, p.heads[len(p.heads)-1].file)}
 	}
-	return nil
+	return p.accounted()
 }
 
 // skip takes a segment from its leaves, if that is allowed, they are there, and
@@ -146,6 +166,7 @@ func (p *replay) long(i int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	p.claim(h.removed, p.segments[i+1].first)
 	info, err := os.Stat(p.segments[i].path())
 	if err != nil {
 		return false, fmt.Errorf("read audit segment: %w", err)
@@ -225,7 +246,7 @@ func (p *replay) end(c *cursor, leaves *leafReader) error {
 // gone is the error of a record that has a leaf but is not there. A leaf is
 // written only for a record that is on disk.
 func (c *cursor) gone(leaves uint64) *CorruptError {
-	return &CorruptError{File: c.segment.name(), Line: c.line + 1, Offset: c.next, Seq: c.seq,
+	return &CorruptError{File: c.segment.file(), Line: c.line + 1, Offset: c.next, Seq: c.seq, Finding: FindingMissing,
 		Reason: fmt.Sprintf("the record is missing: there are leaves for %d records from %d on", leaves, c.segment.first)}
 }
 
@@ -255,6 +276,9 @@ func (p *replay) record(c *cursor, r *Record) error {
 		}
 	}
 	p.calls = p.calls || r.Kind != KindEvent
+	if r.Event == EventRemoved {
+		p.claim(removedUpTo(r), r.Seq)
+	}
 	reason := ""
 	switch {
 	case r.Kind == KindIntent && p.open[r.ID] != nil:
@@ -263,7 +287,8 @@ func (p *replay) record(c *cursor, r *Record) error {
 		kept := *r
 		p.open[r.ID] = &kept
 	case r.Kind == KindOutcome && r.Intent != "":
-		if p.open[r.Intent] == nil && p.from == 0 {
+		// Of what was skipped or removed, nothing is known.
+		if p.open[r.Intent] == nil && p.from == 0 && p.partial == 0 {
 			reason = "no intent is open that this could be the outcome of"
 		}
 		delete(p.open, r.Intent)
@@ -291,8 +316,13 @@ func (p *replay) header(c *cursor, r *Record) error {
 	case h.root != p.tree.root():
 		bad.Seq, bad.AtOrAfter = p.proven, true
 		bad.Reason = "the records before this segment are not those that its header vouches for"
+		if p.bridged == r.Seq && r.Seq > 0 {
+			bad.Finding = FindingHashes
+			bad.Reason = "the hashes that were kept of removed records (*" + hashesSuffix + ") are not those of the records that its header vouches for"
+		}
 		return bad
 	}
+	p.claim(h.removed, r.Seq)
 	if c.segment.newest() {
 		p.newest.header = h
 	}
@@ -327,13 +357,19 @@ func (p *replay) compare(c *cursor, leaves *leafReader, hash tlog.Hash) (right b
 // its size.
 func (p *replay) push(leaf tlog.Hash, s segment) error {
 	p.tree.push(leaf)
+	return p.meet(s.file())
+}
+
+// meet compares the tree, which file brought to its size, with the heads of
+// that size.
+func (p *replay) meet(file string) error {
 	for _, h := range p.heads {
 		if h.size != p.tree.size {
 			continue
 		}
 		if h.root != p.tree.root() {
-			return &CorruptError{File: s.name(), Seq: p.proven, AtOrAfter: true,
-				Reason: fmt.Sprintf("the first %d records are not those that were signed", h.size)}
+			return &CorruptError{File: file, Seq: p.proven, AtOrAfter: true,
+				Reason: fmt.Sprintf("the first %d records are not those that were signed (%s)", h.size, h.file)}
 		}
 		p.proven = h.size
 		// The records are right, so it was the leaf that was wrong.

@@ -31,6 +31,8 @@ const maxTorn = 2 << 20
 type segment struct {
 	dir        string
 	first, end uint64
+	// archived: dir is not the log's own.
+	archived bool
 }
 
 func (s segment) name() string     { return segmentName(s.first) }
@@ -38,6 +40,14 @@ func (s segment) path() string     { return filepath.Join(s.dir, s.name()) }
 func (s segment) newest() bool     { return s.end == math.MaxUint64 }
 func (s segment) count() uint64    { return s.end - s.first }
 func (s segment) leafPath() string { return filepath.Join(s.dir, leavesName(s.first)) }
+
+// file is how errors call the segment: by its path if it is archived.
+func (s segment) file() string {
+	if s.archived {
+		return s.path()
+	}
+	return s.name()
+}
 
 // listSegments returns the segments of dir in their order. A file *.jsonl with
 // another kind of name is an error: nobody but the log writes there.
@@ -123,7 +133,7 @@ func (c *cursor) read(r *Record) ([]byte, error) {
 // corrupt is the error of the line last read, where record c.seq should be. Of
 // a record that was read, and found to be wrong later, the caller sets Seq.
 func (c *cursor) corrupt(reason string) *CorruptError {
-	return &CorruptError{File: c.segment.name(), Line: c.line, Offset: c.offset, Seq: c.seq, Reason: reason}
+	return &CorruptError{File: c.segment.file(), Line: c.line, Offset: c.offset, Seq: c.seq, Reason: reason}
 }
 
 // malformed is the error of a line that is no record at all.
@@ -200,6 +210,17 @@ func (l *leafReader) read() (leaf tlog.Hash, err error) {
 		return leaf, fmt.Errorf("read audit leaves: %w", err)
 	}
 	return leaf, nil
+}
+
+// skip passes over the first n leaves, which must have been written, before
+// any was read.
+func (l *leafReader) skip(n uint64) error {
+	l.taken += n
+	l.in.Reset(l.f)
+	if _, err := l.f.Seek(int64(n)*tlog.HashSize, io.SeekStart); err != nil {
+		return fmt.Errorf("read audit leaves: %w", err)
+	}
+	return nil
 }
 
 func (l *leafReader) close() {

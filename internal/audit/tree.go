@@ -17,13 +17,17 @@ type tree struct {
 }
 
 // push adds a leaf.
-func (t *tree) push(leaf tlog.Hash) {
-	level := bits.TrailingZeros64(^t.size)
-	for i := range level {
-		leaf = tlog.NodeHash(t.subtrees[i], leaf)
+func (t *tree) push(leaf tlog.Hash) { t.pushAll(0, leaf) }
+
+// pushAll adds the 1<<level leaves whose root is hash. The tree's size must be
+// a multiple of their number.
+func (t *tree) pushAll(level int, hash tlog.Hash) {
+	top := level + bits.TrailingZeros64(^(t.size >> level))
+	for i := level; i < top; i++ {
+		hash = tlog.NodeHash(t.subtrees[i], hash)
 	}
-	t.subtrees[level] = leaf
-	t.size++
+	t.subtrees[top] = hash
+	t.size += 1 << level
 }
 
 // root is the tree's hash.

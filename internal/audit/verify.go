@@ -12,37 +12,53 @@ import (
 
 // A Report says what [Verify] has checked.
 type Report struct {
-	Origin   string
-	Records  uint64
-	Segments int
+	Origin   string `json:"origin"`
+	Records  uint64 `json:"records"`
+	Segments int    `json:"segments"`
 	// HeadSize is the number of records that the newest signed head covers.
 	// The AfterHead records after it are only held against each other.
-	HeadSize, AfterHead uint64
+	HeadSize  uint64 `json:"head_size"`
+	AfterHead uint64 `json:"after_head"`
+	// Oldest is the first record that the directory has: those before it were
+	// removed by retention. Of the Segments read, Archived were in an archive; of
+	// Hashed records only the hashes are left, which agree with the rest.
+	Oldest   uint64 `json:"oldest"`
+	Archived int    `json:"archived"`
+	Hashed   uint64 `json:"hashed"`
 	// OpenIntents counts the intents without an outcome. In a log that nobody
 	// writes to, these become indeterminate at the next start.
-	OpenIntents int
+	OpenIntents int `json:"open_intents"`
 	// Voids are the tails of abandoned segments, which hold no record.
-	Voids []Void
+	Voids []Void `json:"voids,omitempty"`
 	// TornBytes is the length of the unfinished write at the end of the log: one
 	// that a crash has cut short, or that is being made right now.
-	TornBytes int64
+	TornBytes int64 `json:"torn_bytes,omitempty"`
 	// DamagedLeaves names files of leaves that are wrong or incomplete, of
 	// segments whose records are all right. They are rebuilt from the records.
-	DamagedLeaves []string
+	DamagedLeaves []string `json:"damaged_leaves,omitempty"`
 	// SelfConsistentOnly: there was no key, or no head yet. Then someone who
 	// rewrote the whole log with its leaves and its head is not found out.
-	SelfConsistentOnly bool
+	SelfConsistentOnly bool `json:"self_consistent_only"`
 }
 
 // String is the report in one line, and one line more for each oddity.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d records in %d segments", r.Records, r.Segments)
+	fmt.Fprintf(&b, "%d records in %d segments", r.Records-r.Hashed, r.Segments)
 	if r.SelfConsistentOnly {
 		b.WriteString(" are self-consistent only: without a signed head and its key a rewritten log looks the same")
 	} else {
 		fmt.Fprintf(&b, " of %s are what was written: %d are covered by the signed head, %d came after it",
-			r.Origin, r.HeadSize, r.AfterHead)
+			r.Origin, r.HeadSize-min(r.HeadSize, r.Hashed), r.AfterHead)
+	}
+	if r.AfterHead > 0 {
+		fmt.Fprintf(&b, "\nthe %d after the head are what a log in use, or a crash, has not signed yet: each agrees with its leaf and with the others", r.AfterHead)
+	}
+	if r.Oldest > 0 {
+		fmt.Fprintf(&b, "\nretention has removed the records before %d, as signed events say: %d of them are known by their hashes only", r.Oldest, r.Hashed)
+	}
+	if r.Archived > 0 {
+		fmt.Fprintf(&b, "\n%d of the segments were read from an archive", r.Archived)
 	}
 	if r.OpenIntents > 0 {
 		fmt.Fprintf(&b, "\n%d intents have no outcome yet", r.OpenIntents)
@@ -59,48 +75,18 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// Verify reads the log in dir from its first record and checks that no record
-// below the newest signed head was changed, removed, swapped, duplicated or
-// added; a *[CorruptError] names the first one that was. The records after the
-// head are checked as far as that goes without a signature.
-//
-// vkey is the log's [Key.VerifierKey], kept elsewhere. Without it the log is
-// only held against itself. Further checkpoints, also kept elsewhere, must
-// carry the key's signature and agree with the log: they find a log that was
-// cut off or replaced by an older copy together with its own head.
-//
-// The log may be in use.
+// Verify is [Evidence.Verify] of a key, and of checkpoints that have no names.
 func Verify(ctx context.Context, dir, vkey string, checkpoints ...[]byte) (Report, error) {
-	var verifier note.Verifier
-	if vkey != "" {
-		var err error
-		if verifier, err = note.NewVerifier(vkey); err != nil {
-			return Report{}, fmt.Errorf("verify audit log: read verifier key: %w", err)
-		}
+	e := Evidence{Key: vkey}
+	for i, data := range checkpoints {
+		e.Checkpoints = append(e.Checkpoints, Checkpoint{Name: fmt.Sprintf("further checkpoint %d", i+1), Data: data})
 	}
-	p, err := newReplay(dir, verifier)
-	if err != nil {
-		return Report{}, fmt.Errorf("verify audit log: %w", err)
-	}
-	for i, checkpoint := range checkpoints {
-		h, err := openHead(checkpoint, verifier)
-		if err != nil {
-			return Report{}, fmt.Errorf("verify audit log: read further checkpoint %d: %w", i+1, err)
-		}
-		p.heads = append(p.heads, h)
-	}
-	if err := p.run(ctx); err != nil {
-		return Report{}, fmt.Errorf("verify audit log: %w", err)
-	}
-	if err := p.headMissing(); err != nil && vkey != "" {
-		return Report{}, fmt.Errorf("verify audit log: %w", err)
-	}
-	return p.report(vkey != ""), nil
+	return e.Verify(ctx, dir)
 }
 
 // newReplay prepares to replay the log in dir up to its signed head. The head
 // is read first: the log may be growing, and the head must not overtake it.
-func newReplay(dir string, verifier note.Verifier) (*replay, error) {
+func newReplay(dir string, verifier note.Verifier, archives ...string) (*replay, error) {
 	p := &replay{}
 	h, err := readHead(dir, verifier)
 	switch {
@@ -109,7 +95,7 @@ func newReplay(dir string, verifier note.Verifier) (*replay, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	if p.segments, err = listSegments(dir); err != nil {
+	if p.contents, err = listContents(dir, archives); err != nil {
 		return nil, err
 	}
 	if len(p.segments) == 0 {
@@ -126,7 +112,7 @@ func (p *replay) headMissing() error {
 	if len(p.heads) > 0 || !p.calls {
 		return nil
 	}
-	return &CorruptError{File: headName, AtOrAfter: true, Reason: "the signed head is missing, so that nothing vouches for the records"}
+	return &CorruptError{File: headName, AtOrAfter: true, Finding: FindingHead, Reason: "the signed head is missing, so that nothing vouches for the records"}
 }
 
 // report says what a replay has found. signed tells whether the heads were
@@ -143,6 +129,12 @@ func (p *replay) report(signed bool) Report {
 		SelfConsistentOnly: !signed || len(p.heads) == 0,
 	}
 	r.AfterHead = r.Records - r.HeadSize
+	r.Oldest, r.Hashed = p.oldest, p.hashed
+	for _, s := range p.segments {
+		if s.archived {
+			r.Archived++
+		}
+	}
 	for _, s := range p.damaged {
 		// Those of the newest segment follow its records, with a delay.
 		if !s.newest() {
