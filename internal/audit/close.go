@@ -13,6 +13,7 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	if !l.closed {
 		l.closed = true
+		l.retention.cancel()
 		close(l.stop)
 	}
 	l.mu.Unlock()
@@ -30,6 +31,8 @@ func (l *Log) Close() error {
 // fail a single time.
 func (l *Log) finish() error {
 	defer func() {
+		// It may be in the middle of a removal, which needs the lock, not the writer.
+		l.retainers.Wait()
 		l.writer.closeFiles()
 		_ = l.writer.lock.Close()
 		l.retry.Stop()

@@ -63,6 +63,34 @@ func (c *contents) bound() error {
 	return nil
 }
 
+// A removal is the detail of the event that retention writes before it removes
+// the oldest segment. It is on disk, and covered by a signed head, before any
+// file is removed: what is missing without it was removed by someone else.
+//
+// Since the oldest goes first, one event speaks for all before it: the records
+// before end are gone.
+type removal struct {
+	first, end uint64
+	// file is the segment's name, bytes its length and sum its SHA-256, in hex.
+	file  string
+	bytes int64
+	sum   string
+	// archived is the path of the copy in the archive; empty if there is none.
+	archived string
+	// why is what it had to go for: the name of the limit, age or bytes.
+	why string
+}
+
+// detail encodes the removal.
+func (r removal) detail() map[string]string {
+	detail := map[string]string{"first": strconv.FormatUint(r.first, 10), "end": strconv.FormatUint(r.end, 10),
+		"file": r.file, "bytes": strconv.FormatInt(r.bytes, 10), "sha256": r.sum, "limit": r.why}
+	if r.archived != "" {
+		detail["archived_as"] = r.archived
+	}
+	return detail
+}
+
 // removedUpTo is the end of an event's removal; 0 if it has none, so that it
 // vouches for nothing.
 func removedUpTo(r *Record) uint64 {

@@ -36,6 +36,7 @@ var children = map[string]func(k *childKit) error{
 	"slow":     childSlow,
 	"flood":    childFlood,
 	"floods":   childFloods,
+	"retain":   childRetain,
 }
 
 func TestMain(m *testing.M) {
@@ -60,7 +61,7 @@ func childConfig(base string) audit.Config {
 }
 
 func runChild(name, base string) error {
-	l, err := audit.Open(context.Background(), childConfig(base))
+	l, err := audit.Open(context.Background(), retainConfig(base))
 	if err != nil {
 		return err
 	}

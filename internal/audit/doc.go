@@ -9,6 +9,7 @@
 //	checkpoint                    the newest signed head
 //	00000000000000000000.jsonl    a segment: JSON lines, named by its first record
 //	00000000000000000000.leaves   their leaf hashes, 32 bytes each
+//	00000000000000000000.hashes   what is kept of a segment that was removed
 //	00000000000000000000.torn-1   what a start has cut off the segment's end
 //	00000000000000000000.jsonl.foreign-1   what someone had put in its place
 //
@@ -36,6 +37,23 @@
 // The name of a segment says where the one before it ends: if its disk failed
 // it may hold more, which is void. Nobody was ever told that this was written.
 //
+// # Retention
+//
+// [Retain] removes the oldest segments, or moves them to an archive; the log
+// then begins with a later one. Before a segment goes, its copy is on disk in
+// the archive, an event "segment_removed" is on record and covered by a signed
+// head, and its hashes are on disk: a line "1 <first> <end>", then on each line
+// the root, in base64, of one of the largest complete subtrees of RFC 6962 that
+// its records are made of, from left to right. They take the tree from the
+// segment's first record to its end, so that the heads, the headers and the
+// proofs of all that is left hold as before. Headers repeat how many records
+// were removed.
+//
+// So a segment that is gone is accounted for by a signed event; one that is
+// gone without it was removed by someone else. Wrong hashes show at the next
+// header or head. A segment whose records are no longer what they were when
+// they were written is not removed: it is evidence.
+//
 // # Durability
 //
 // One goroutine commits. The records that arrive while a sync runs share the
@@ -45,6 +63,7 @@
 //	Append        pwrite, fdatasync
 //	new segment   openat, write, fsync, rename, fsync of the directory, before its first record
 //	head          the same; no caller waits for it
+//	removal       see Log.remove; no caller waits for it
 //
 // A failed write is cut off again (ftruncate) before anything else is written.
 // A failed fdatasync is never repeated on the same file: the segment is

@@ -1,6 +1,10 @@
 package audit
 
-import "golang.org/x/mod/sumdb/tlog"
+import (
+	"bytes"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
 
 // Parse reads a line as replay does.
 func Parse(line []byte) (r Record, err error) {
@@ -49,4 +53,13 @@ func Shared(groups ...[]*Record) *Record {
 		}
 	}
 	return all.record()
+}
+
+// ForgeHashes makes what retention keeps of a removed segment.
+func ForgeHashes(first, end uint64, lines [][]byte) []byte {
+	r := newRemains(first, end)
+	for _, line := range lines {
+		r.push(tlog.RecordHash(bytes.TrimSuffix(line, []byte("\n"))))
+	}
+	return r.text()
 }

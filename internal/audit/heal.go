@@ -78,11 +78,17 @@ func (l *Log) resume() error {
 
 // newSegment opens a new segment, whose header is the first record in it.
 func (l *Log) newSegment() error {
+	end, root := l.writer.tree.size, l.writer.tree.root()
+	l.mu.Lock()
+	l.writer.removed = l.retention.announced
+	l.mu.Unlock()
 	if err := l.writer.roll(); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.retention.sealed(end, root, l.writer.oldestOpen)
+	poke(l.rolled)
 	l.stats.Segments++
 	l.noteSize()
 	poke(l.grown)

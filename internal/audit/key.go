@@ -125,22 +125,29 @@ func parseKey(secret string) (*Key, error) {
 // checkKeyPlace refuses a key inside the directory that it guards: who can
 // rewrite the log could then sign it. Symbolic links are resolved.
 func checkKeyPlace(path, dir string) error {
-	dir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return fmt.Errorf("check audit key's place: %w", err)
-	}
-	real, err := filepath.EvalSymlinks(path)
+	inside, err := lies(path, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		// It is not there yet: then its directory must be.
-		real, err = filepath.EvalSymlinks(filepath.Dir(path))
-		real = filepath.Join(real, filepath.Base(path))
+		inside, err = lies(filepath.Dir(path), dir)
+	}
+	if err == nil && inside {
+		err = fmt.Errorf("%s lies inside the audit directory %s", path, dir)
 	}
 	if err != nil {
 		return fmt.Errorf("check audit key's place: %w", err)
 	}
-	below, err := filepath.Rel(dir, real)
-	if err == nil && below != ".." && !strings.HasPrefix(below, ".."+string(filepath.Separator)) {
-		return fmt.Errorf("check audit key's place: %s lies inside the audit directory %s", path, dir)
-	}
 	return nil
+}
+
+// lies tells whether path is dir or lies inside it. Both must be there;
+// symbolic links are resolved.
+func lies(path, dir string) (inside bool, err error) {
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return false, err
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return false, err
+	}
+	below, err := filepath.Rel(dir, path)
+	return err == nil && below != ".." && !strings.HasPrefix(below, ".."+string(filepath.Separator)), nil
 }

@@ -37,6 +37,12 @@ type Config struct {
 	// below it, refusals without one are only counted, in one record each ten
 	// seconds. 0 stands for none.
 	ReserveBytes uint64
+	// Retain says what becomes of old segments. The zero value keeps them all.
+	Retain Retain
+	// Holds returns the lowest number of a record that someone still needs, such
+	// as one who exports them: retention stops before it. It must not block. Nil
+	// needs none.
+	Holds func() uint64
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -64,6 +70,8 @@ func (c Config) check() error {
 		return fmt.Errorf("open audit log: no directory is configured")
 	case c.KeyFile == "":
 		return fmt.Errorf("open audit log: no key file is configured")
+	case c.Retain.Age < 0 || c.Retain.Bytes < 0:
+		return fmt.Errorf("open audit log: a limit of retention is negative")
 	case c.SegmentBytes < 0 || c.MaxWait < 0 || c.MaxQueue < 0:
 		return fmt.Errorf("open audit log: a limit is negative")
 	}
@@ -83,6 +91,8 @@ type Log struct {
 	grown chan struct{}
 	// seals carries the requests of Seal.
 	seals chan chan error
+	// rolled has one token if there may be something to remove.
+	rolled chan struct{}
 	// stop is closed by Close, stopped when nothing writes or signs any more.
 	stop, stopped chan struct{}
 	// busy is when the disk was last given something to do, in Unix
@@ -112,10 +122,13 @@ type Log struct {
 	gap      gap      // guarded by mu
 	stats    Stats    // guarded by mu
 
+	retention retention // its maps and numbers are guarded by mu
+
 	// complained is when a failure was last logged, by its message.
 	complained map[string]time.Time // guarded by mu
 
-	signers sync.WaitGroup
+	signers, retainers sync.WaitGroup
+
 	signing sync.Mutex
 	signed  uint64 // guarded by signing: the size of the newest signed head
 }
@@ -161,6 +174,11 @@ type Stats struct {
 	// HeadSize is the number of records that the newest signed head covers.
 	// HeadFailures counts the heads that could not be written.
 	HeadSize, HeadFailures uint64
+	// Oldest is the first record that the directory still has; those before it
+	// were removed by retention. Removed counts the segments that were. HeldBack:
+	// the oldest is due, but still needed, or cannot be archived or removed.
+	Oldest, Removed uint64
+	HeldBack        bool
 }
 
 // Append writes a record, and returns nil when it is on disk. It fills in

@@ -42,6 +42,9 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if err := durable.MkdirAll(cfg.Dir, dirMode); err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
+	if err := cfg.Retain.checkPlace(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
 	lock, err := durable.LockDir(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
@@ -53,6 +56,10 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	}
 	l.signers.Add(1)
 	go l.sign()
+	if cfg.Retain.limited() {
+		l.retainers.Add(1)
+		go l.retain()
+	}
 	go l.run()
 	return l, nil
 }
@@ -75,7 +82,12 @@ func open(ctx context.Context, cfg Config, lock *durable.Lock) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := finishRemovals(p); err != nil {
+		return nil, err
+	}
 	l := newLog(cfg, key, newWriter(cfg.Dir, key.Origin(), lock, p))
+	l.retention.begin(p)
+	l.stats.Oldest = p.oldest
 	if err := l.begun(append(events, leftovers(p)...)); err != nil {
 		l.writer.closeFiles()
 		return nil, err
@@ -241,10 +253,11 @@ func newWriter(dir, origin string, lock *durable.Lock, p *replay) *writer {
 func newLog(cfg Config, key *Key, w *writer) *Log {
 	l := &Log{
 		cfg: cfg, key: key, writer: w,
-		wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), seals: make(chan chan error),
+		wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), rolled: make(chan struct{}, 1), seals: make(chan chan error),
 		stop: make(chan struct{}), stopped: make(chan struct{}),
 		retry: time.NewTimer(time.Hour), complained: map[string]time.Time{},
 	}
+	l.retention.living, l.retention.cancel = context.WithCancel(context.Background())
 	l.retry.Stop()
 	l.kept.crowds, l.flood.pending = crowds{}, crowds{}
 	l.flood.window = time.NewTimer(time.Hour)

@@ -43,6 +43,26 @@ func levels(first, end uint64) (levels []int) {
 	return levels
 }
 
+// A remains collects the hashes of a remnant, leaf by leaf.
+type remains struct {
+	remnant
+	rest []int // the levels of the subtrees that are not complete yet
+	tree tree  // over the leaves of the current one
+}
+
+func newRemains(first, end uint64) *remains {
+	return &remains{remnant: remnant{first: first, end: end}, rest: levels(first, end)}
+}
+
+// push adds the next leaf, of which there must be no more than the range has.
+func (r *remains) push(leaf tlog.Hash) {
+	r.tree.push(leaf)
+	if r.tree.size == 1<<r.rest[0] {
+		r.hashes = append(r.hashes, r.tree.root())
+		r.tree, r.rest = tree{}, r.rest[1:]
+	}
+}
+
 // extend adds the records of the remnant to a tree that ends at its first.
 func (r *remnant) extend(t *tree) {
 	for i, level := range levels(r.first, r.end) {

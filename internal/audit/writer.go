@@ -50,6 +50,8 @@ type writer struct {
 	touched, spoiled, restored bool
 	// records counts those of the newest segment.
 	records uint64
+	// oldestOpen is what its header says, and removed what the next one's will.
+	oldestOpen, removed uint64
 	// open holds the intents without an outcome: ID to number.
 	open map[string]uint64
 	// checked is when the files were last looked at.
@@ -279,7 +281,9 @@ func (w *writer) roll() error {
 	}
 	seq := w.tree.size
 	next := segment{dir: w.dir, first: seq}
-	r := w.header(seq)
+	h := w.header(seq)
+	r := newEvent(EventSegment, h.detail())
+	r.Seq = seq
 	line := appendRecord(nil, r)
 	hash := tlog.RecordHash(line)
 	file, err := durable.Create(next.path(), append(line, '\n'), fileMode)
@@ -290,6 +294,7 @@ func (w *writer) roll() error {
 		return fmt.Errorf("open segment: %w", err)
 	}
 	w.closeFiles()
+	w.oldestOpen = h.oldestOpen
 	w.file, w.records, w.touched, w.spoiled, w.restored = file, 0, false, false, false
 	w.leaves, err = durable.Create(next.leafPath(), nil, fileMode)
 	if err != nil {
@@ -299,16 +304,14 @@ func (w *writer) roll() error {
 	return nil
 }
 
-// header is the first record of the segment that begins at seq.
-func (w *writer) header(seq uint64) *Record {
+// header is that of the segment that begins at seq.
+func (w *writer) header(seq uint64) header {
 	h := header{origin: w.origin, previous: w.previous.name, previousBytes: w.previous.bytes,
-		sealed: w.previous.sealed, oldestOpen: seq, root: w.tree.root()}
+		sealed: w.previous.sealed, oldestOpen: seq, removed: w.removed, root: w.tree.root()}
 	for _, open := range w.open {
 		h.oldestOpen = min(h.oldestOpen, open)
 	}
-	r := newEvent(EventSegment, h.detail())
-	r.Seq = seq
-	return r
+	return h
 }
 
 // relock takes the lock again if someone has removed its file. It fails if

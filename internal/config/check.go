@@ -173,8 +173,8 @@ func numeric(host string) bool {
 	return last != "" && '0' <= last[0] && last[0] <= '9'
 }
 
-// audit finds keys that lie among what they guard. Links are resolved where the
-// files are opened.
+// audit finds keys and archives that lie among what they guard. Links are
+// resolved where the files are opened.
 func (p *problems) audit(audit *configv1.Audit) {
 	if audit.GetDir() == "" {
 		return
@@ -183,21 +183,33 @@ func (p *problems) audit(audit *configv1.Audit) {
 	if slices.ContainsFunc(audit.GetFields(), func(rule *configv1.FieldRule) bool { return len(rule.GetHash()) > 0 }) {
 		p.outside("audit.hash_keys_file", audit.GetHashKeysFile(), audit.GetDir(), "whoever can read the log cannot guess what it hides")
 	}
-}
-
-// outside checks that a file lies outside the audit's directory.
-func (p *problems) outside(key, file, dir, so string) {
-	if file == "" {
-		p.add(key, "is missing: audit.dir has no name to make a default of")
+	retain := audit.GetRetain()
+	if retain == nil {
 		return
 	}
-	dir, dirErr := filepath.Abs(dir)
-	file, fileErr := filepath.Abs(file)
-	if dirErr != nil || fileErr != nil {
-		return // no working directory: opening them fails, and says so
+	if retain.GetAge() == nil && retain.Bytes == nil {
+		p.add("audit.retain", "has neither age nor bytes, so that nothing would ever be removed")
 	}
-	below, err := filepath.Rel(dir, file)
-	if err == nil && below != ".." && !strings.HasPrefix(below, ".."+string(filepath.Separator)) {
+	if retain.GetArchiveDir() != "" && inside(retain.GetArchiveDir(), audit.GetDir()) {
+		p.add("audit.retain.archive_dir", "lies inside audit.dir: what is archived would be taken for a part of the log")
+	}
+}
+
+// outside checks that a key's file lies outside the audit's directory.
+func (p *problems) outside(key, file, dir, so string) {
+	switch {
+	case file == "":
+		p.add(key, "is missing: audit.dir has no name to make a default of")
+	case inside(file, dir):
 		p.add(key, "lies inside audit.dir: keep it elsewhere, so that %s", so)
 	}
+}
+
+// inside tells whether path is dir or lies inside it. Without a working
+// directory it does not know, and opening the files will fail and say so.
+func inside(path, dir string) bool {
+	path, pathErr := filepath.Abs(path)
+	dir, dirErr := filepath.Abs(dir)
+	below, err := filepath.Rel(dir, path)
+	return pathErr == nil && dirErr == nil && err == nil && below != ".." && !strings.HasPrefix(below, ".."+string(filepath.Separator))
 }

@@ -99,6 +99,8 @@ func TestAccepted(t *testing.T) {
 		{auditLine, "audit: {dir: /a/b/c, key_file: /a/b}"},
 		{auditLine, "audit: {dir: /a/b, key_file: /a/b.key}"},
 		{auditLine, "audit: {dir: ./a, key_file: ./b}"},
+		{auditLine, "audit: {dir: /a/b, retain: {bytes: 1048576, archive_dir: /a}}"},
+		{auditLine, "audit: {dir: /a/b, retain: {age: 1h}}"},
 		{limitLine, "team: {rate: 1, per: 24h, burst: 365}"},
 		{limitLine, "team: {rate: 1000000, per: 1ms, burst: 1000000}"},
 		{"name: payments", "name: 2026-01-01"},

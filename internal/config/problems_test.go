@@ -595,6 +595,12 @@ var teamProblems = []problemCase{
 }
 
 var auditProblems = []problemCase{
+	{"nothing limits what is kept", auditLine, "audit: {dir: /a/b, retain: {archive_dir: /c}}", []string{
+		"19:20: audit.retain: has neither age nor bytes, so that nothing would ever be removed",
+	}},
+	{"archive inside", auditLine, "audit: {dir: /a/b, retain: {age: 24h, archive_dir: /a/b/c}}", []string{
+		"19:52: audit.retain.archive_dir: lies inside audit.dir: what is archived would be taken for a part of the log",
+	}},
 	{"key inside", auditLine, "audit: {dir: /a/b, key_file: /a/b/c/key}", []string{
 		"19:30: audit.key_file: lies inside audit.dir: keep it elsewhere, so that whoever can change the log cannot sign it",
 	}},

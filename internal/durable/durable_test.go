@@ -2,6 +2,7 @@ package durable_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -110,6 +111,57 @@ func TestRenameTruncateRemoveTemp(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, ".hidden"), nil, 0o600))
 	must(t, durable.RemoveTemp(dir))
 	noTemp(t, dir, ".hidden", "b")
+}
+
+// TestShareRemove: a second name for the same bytes, on this file system and
+// another, never over other bytes; and the end of both.
+func TestShareRemove(t *testing.T) {
+	here := t.TempDir()
+	from := filepath.Join(here, "from")
+	must(t, os.WriteFile(from, []byte("content"), 0o600))
+	far, err := os.MkdirTemp("/dev/shm", "durable")
+	if err != nil {
+		far = t.TempDir()
+	}
+	defer os.RemoveAll(far)
+	for _, dir := range []string{t.TempDir(), far} {
+		to := filepath.Join(dir, "to")
+		for range 2 { // a crash may be between the two
+			must(t, durable.Share(t.Context(), from, to, 0o600))
+			if got := content(t, to); got != "content" {
+				t.Errorf("got %q", got)
+			}
+		}
+		noTemp(t, dir, "to")
+		must(t, os.Remove(to))
+		must(t, os.WriteFile(to, []byte("other"), 0o600))
+		if err := durable.Share(t.Context(), from, to, 0o600); !errors.Is(err, fs.ErrExist) || content(t, to) != "other" {
+			t.Errorf("over another file: %v", err)
+		}
+		must(t, durable.Remove(to, to+"2"))
+		noTemp(t, dir)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := durable.Share(ended, from, filepath.Join(far, "to"), 0o600); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	} else if err != nil {
+		noTemp(t, far)
+	}
+	for _, to := range []string{filepath.Join(here, "no", "to"), filepath.Join(from, "below")} {
+		if err := durable.Share(t.Context(), from, to, 0o600); err == nil {
+			t.Errorf("%s was made", to)
+		}
+	}
+	if err := durable.Share(t.Context(), from+"2", filepath.Join(here, "to"), 0o600); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of no file: %v", err)
+	}
+	must(t, os.Mkdir(filepath.Join(here, "full"), 0o700))
+	must(t, os.WriteFile(filepath.Join(here, "full", "f"), nil, 0o600))
+	if durable.Remove(filepath.Join(here, "full")) == nil {
+		t.Error("a directory with a file was removed")
+	}
+	must(t, durable.Remove())
 }
 
 // divert makes an open file lead to a device: /dev/full refuses writes,

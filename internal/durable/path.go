@@ -18,8 +18,12 @@
 package durable
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -132,6 +136,107 @@ func Rename(from, to string) error {
 		return fmt.Errorf("rename %s to %s: %w", from, to, err)
 	}
 	return nil
+}
+
+// Remove removes files of one directory, in their order. One that is not there
+// is in order.
+//
+// Syscalls: unlinkat for each, open(dir), fsync(dir).
+func Remove(paths ...string) error {
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove file: %w", err)
+		}
+	}
+	if len(paths) == 0 {
+		return nil
+	}
+	if err := syncDir(filepath.Dir(paths[0])); err != nil {
+		return fmt.Errorf("remove file %s: %w", paths[0], err)
+	}
+	return nil
+}
+
+// Share gives a file, all of which must be on disk, a second name in another
+// directory: as a link, or as a copy where the file system or its border allows
+// none. If to leads to the same bytes already, that is what is wanted; if it
+// leads to others, the error is fs.ErrExist. ctx ends a copy that takes too
+// long; then to leads nowhere.
+//
+// Syscalls: linkat, open(dir), fsync(dir); else openat(from), then those of
+// [WriteFile] with many a write.
+func Share(ctx context.Context, from, to string, perm fs.FileMode) error {
+	err := os.Link(from, to)
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrExist):
+		err = sameBytes(ctx, from, to)
+	default:
+		err = copyFile(ctx, from, to, perm)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(to))
+	}
+	if err != nil {
+		return fmt.Errorf("share file %s as %s: %w", from, to, err)
+	}
+	return nil
+}
+
+// copyFile copies a file to a name that is free.
+func copyFile(ctx context.Context, from, to string, perm fs.FileMode) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	f, err := replace(to, perm, func(f *os.File) error {
+		_, err := io.Copy(f, &reader{ctx, in})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_ = f.Close()
+	return nil
+}
+
+// sameBytes returns fs.ErrExist if two files differ.
+func sameBytes(ctx context.Context, from, to string) error {
+	a, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	b, err := os.Open(to)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	first, second := sha256.New(), sha256.New()
+	if _, err := io.Copy(first, &reader{ctx, a}); err != nil {
+		return err
+	}
+	if _, err := io.Copy(second, &reader{ctx, b}); err != nil {
+		return err
+	}
+	if !bytes.Equal(first.Sum(nil), second.Sum(nil)) {
+		return fmt.Errorf("%w, with other bytes", fs.ErrExist)
+	}
+	return nil
+}
+
+// A reader reads until its context is done.
+type reader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if err := context.Cause(r.ctx); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
 }
 
 // Truncate cuts the file at path to size bytes. Everything before the cut is

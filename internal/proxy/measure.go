@@ -46,6 +46,12 @@ func (p *Proxy) measure() {
 		func() float64 { return float64(p.gateway.log.Stats().Lost) })
 	m.Gauge("c1proxy_audit_free_bytes", "Free space of the audit's file system, as of a second ago.", nil,
 		func() float64 { return float64(p.gateway.log.Stats().FreeBytes) })
+	m.Gauge("c1proxy_audit_oldest_record", "The number of the oldest record that audit.retain has left.", nil,
+		func() float64 { return float64(p.gateway.log.Stats().Oldest) })
+	m.Counter("c1proxy_audit_segments_removed_total", "Segments that audit.retain has removed or archived.", nil,
+		func() float64 { return float64(p.gateway.log.Stats().Removed) })
+	m.Gauge("c1proxy_audit_retain_held_back", "1 while a segment is due to be removed, but still needed or impossible to archive: see the log.", nil,
+		func() float64 { return truth(p.gateway.log.Stats().HeldBack) })
 }
 
 func truth(yes bool) float64 {

@@ -100,7 +100,9 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	p.gateway.log, err = audit.Open(ctx, audit.Config{
 		Dir: cfg.GetAudit().GetDir(), KeyFile: cfg.GetAudit().GetKeyFile(), Origin: cfg.GetAudit().GetOrigin(),
 		SegmentBytes: int64(cfg.GetAudit().GetSegmentBytes()), MinFreeBytes: cfg.GetAudit().GetMinFreeBytes(),
-		ReserveBytes: cfg.GetAudit().GetReserveBytes(), Logger: options.Logger})
+		ReserveBytes: cfg.GetAudit().GetReserveBytes(), Logger: options.Logger,
+		Retain: audit.Retain{Age: cfg.GetAudit().GetRetain().GetAge().AsDuration(), Bytes: int64(cfg.GetAudit().GetRetain().GetBytes()),
+			ArchiveDir: cfg.GetAudit().GetRetain().GetArchiveDir()}})
 	if err != nil {
 		return nil, err
 	}

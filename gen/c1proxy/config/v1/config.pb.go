@@ -1149,7 +1149,9 @@ type Audit struct {
 	// The keys of the hashes that fields asks for, made at the first start where
 	// it does (0600): one a line, the newest first. Default: dir with .hash-keys
 	// after it.
-	HashKeysFile  string `protobuf:"bytes,12,opt,name=hash_keys_file,json=hashKeysFile,proto3" json:"hash_keys_file,omitempty"`
+	HashKeysFile string `protobuf:"bytes,12,opt,name=hash_keys_file,json=hashKeysFile,proto3" json:"hash_keys_file,omitempty"`
+	// What becomes of old segments. Without it all are kept.
+	Retain        *Retain `protobuf:"bytes,7,opt,name=retain,proto3" json:"retain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1240,6 +1242,13 @@ func (x *Audit) GetHashKeysFile() string {
 	return ""
 }
 
+func (x *Audit) GetRetain() *Retain {
+	if x != nil {
+		return x.Retain
+	}
+	return nil
+}
+
 // What the records hold of the requests of some methods. Fields are named as in
 // C1's protos, with dots where they lie within others: app_id, user_ref.id. A
 // field that may hold a secret, by its name, is never recorded.
@@ -1317,6 +1326,77 @@ func (x *FieldRule) GetDrop() []string {
 	return nil
 }
 
+// When the oldest segments are removed from audit.dir: as soon as either limit
+// is passed. A segment that is not sealed, not covered by a signed head, or
+// needed for a call that is still open, stays. That one was removed is on
+// record, and its hashes are kept, so that the rest can be verified as before.
+type Retain struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long a segment is kept after its last record. Without it there is no
+	// such limit.
+	Age *durationpb.Duration `protobuf:"bytes,1,opt,name=age,proto3" json:"age,omitempty"`
+	// How many bytes all segments may have together; the files beside them have a
+	// tenth of that. Without it there is no such limit.
+	Bytes *uint64 `protobuf:"varint,2,opt,name=bytes,proto3,oneof" json:"bytes,omitempty"`
+	// Where removed segments are moved to: a directory that exists, outside of
+	// dir, for this log alone. It may be on another disk. While it cannot be
+	// written to, nothing is removed. Without it, what is removed is gone.
+	ArchiveDir    string `protobuf:"bytes,3,opt,name=archive_dir,json=archiveDir,proto3" json:"archive_dir,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retain) Reset() {
+	*x = Retain{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retain) ProtoMessage() {}
+
+func (x *Retain) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retain.ProtoReflect.Descriptor instead.
+func (*Retain) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Retain) GetAge() *durationpb.Duration {
+	if x != nil {
+		return x.Age
+	}
+	return nil
+}
+
+func (x *Retain) GetBytes() uint64 {
+	if x != nil && x.Bytes != nil {
+		return *x.Bytes
+	}
+	return 0
+}
+
+func (x *Retain) GetArchiveDir() string {
+	if x != nil {
+		return x.ArchiveDir
+	}
+	return ""
+}
+
 // The door for operators. It shows no secret, but keep it from callers.
 type Admin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1328,7 +1408,7 @@ type Admin struct {
 
 func (x *Admin) Reset() {
 	*x = Admin{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1420,7 @@ func (x *Admin) String() string {
 func (*Admin) ProtoMessage() {}
 
 func (x *Admin) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1433,7 @@ func (x *Admin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admin.ProtoReflect.Descriptor instead.
 func (*Admin) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Admin) GetAddress() string {
@@ -1375,7 +1455,7 @@ type Telemetry struct {
 
 func (x *Telemetry) Reset() {
 	*x = Telemetry{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1467,7 @@ func (x *Telemetry) String() string {
 func (*Telemetry) ProtoMessage() {}
 
 func (x *Telemetry) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1480,7 @@ func (x *Telemetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
 func (*Telemetry) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Telemetry) GetTraces() *Traces {
@@ -1431,7 +1511,7 @@ type Traces struct {
 
 func (x *Traces) Reset() {
 	*x = Traces{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1523,7 @@ func (x *Traces) String() string {
 func (*Traces) ProtoMessage() {}
 
 func (x *Traces) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1536,7 @@ func (x *Traces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traces.ProtoReflect.Descriptor instead.
 func (*Traces) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Traces) GetEndpoint() string {
@@ -1508,7 +1588,7 @@ type TraceHeader struct {
 
 func (x *TraceHeader) Reset() {
 	*x = TraceHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1600,7 @@ func (x *TraceHeader) String() string {
 func (*TraceHeader) ProtoMessage() {}
 
 func (x *TraceHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1613,7 @@ func (x *TraceHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHeader.ProtoReflect.Descriptor instead.
 func (*TraceHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TraceHeader) GetName() string {
@@ -1652,7 +1732,7 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"*\b@2\x18\xc0\x84=(\x01R\x04rate\x12F\n" +
 	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x19\xbaH\x16\xc8\x01\x01\xaa\x01\x10J\x02\b\x01\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x03per\x12#\n" +
 	"\x05burst\x18\x03 \x01(\rB\r\xbaH\n" +
-	"*\b@d\x18\xc0\x84=(\x01R\x05burst\"\xc2\x04\n" +
+	"*\b@d\x18\xc0\x84=(\x01R\x05burst\"\xf5\x04\n" +
 	"\x05Audit\x126\n" +
 	"\x03dir\x18\x01 \x01(\tB$\xbaH!\xc8\x01\x01r\x1c\x18\x80 \x92\x02\x16/var/lib/c1proxy/auditR\x03dir\x12@\n" +
 	"\bkey_file\x18\x02 \x01(\tB%\xbaH\"r \x18\x80 \x92\x02\x1a/var/lib/c1proxy/audit.keyR\akeyFile\x12O\n" +
@@ -1662,7 +1742,8 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x0emin_free_bytes\x18\x05 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80\x80\x80\x80\x80\x80\x02H\x01R\fminFreeBytes\x88\x01\x01\x128\n" +
 	"\rreserve_bytes\x18\x06 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80\x80\x80\x80\x80\x80\x02H\x02R\freserveBytes\x88\x01\x01\x124\n" +
 	"\x06fields\x18\v \x03(\v2\x1c.c1proxy.config.v1.FieldRuleR\x06fields\x12Q\n" +
-	"\x0ehash_keys_file\x18\f \x01(\tB+\xbaH(r&\x18\x80 \x92\x02 /var/lib/c1proxy/audit.hash-keysR\fhashKeysFileB\x10\n" +
+	"\x0ehash_keys_file\x18\f \x01(\tB+\xbaH(r&\x18\x80 \x92\x02 /var/lib/c1proxy/audit.hash-keysR\fhashKeysFile\x121\n" +
+	"\x06retain\x18\a \x01(\v2\x19.c1proxy.config.v1.RetainR\x06retainB\x10\n" +
 	"\x0e_segment_bytesB\x11\n" +
 	"\x0f_min_free_bytesB\x10\n" +
 	"\x0e_reserve_bytes\"\xed\x01\n" +
@@ -1670,7 +1751,13 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\amethods\x18\x01 \x03(\tBA\xbaH>\x92\x01;\b\x01\"7r5\x18\x80\x04\x92\x02/c1.api.app.v1.ConnectorService/ConfirmSyncValidR\amethods\x12*\n" +
 	"\x04keep\x18\x02 \x03(\tB\x16\xbaH\x13\x92\x01\x10\"\x0er\f\x18\x80\x02\x92\x02\x06app_idR\x04keep\x12+\n" +
 	"\x04hash\x18\x03 \x03(\tB\x17\xbaH\x14\x92\x01\x11\"\x0fr\r\x18\x80\x02\x92\x02\auser_idR\x04hash\x12*\n" +
-	"\x04drop\x18\x04 \x03(\tB\x16\xbaH\x13\x92\x01\x10\"\x0er\f\x18\x80\x02\x92\x02\x06app_idR\x04drop\"!\n" +
+	"\x04drop\x18\x04 \x03(\tB\x16\xbaH\x13\x92\x01\x10\"\x0er\f\x18\x80\x02\x92\x02\x06app_idR\x04drop\"\xc5\x01\n" +
+	"\x06Retain\x12@\n" +
+	"\x03age\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x06\b\x80\xa7\xe4\xe0\v2\x03\b\x90\x1cR\x03age\x12-\n" +
+	"\x05bytes\x18\x02 \x01(\x04B\x12\xbaH\x0f2\r\x18\x80\x80\x80\x80\x80\x80\x80\x02(\x80\x80@H\x00R\x05bytes\x88\x01\x01\x12@\n" +
+	"\varchive_dir\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x18\x80 \x92\x02\x14/mnt/archive/c1proxyR\n" +
+	"archiveDirB\b\n" +
+	"\x06_bytes\"!\n" +
 	"\x05Admin\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\">\n" +
 	"\tTelemetry\x121\n" +
@@ -1698,7 +1785,7 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
@@ -1716,26 +1803,27 @@ var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Limit)(nil),               // 13: c1proxy.config.v1.Limit
 	(*Audit)(nil),               // 14: c1proxy.config.v1.Audit
 	(*FieldRule)(nil),           // 15: c1proxy.config.v1.FieldRule
-	(*Admin)(nil),               // 16: c1proxy.config.v1.Admin
-	(*Telemetry)(nil),           // 17: c1proxy.config.v1.Telemetry
-	(*Traces)(nil),              // 18: c1proxy.config.v1.Traces
-	(*TraceHeader)(nil),         // 19: c1proxy.config.v1.TraceHeader
-	(*durationpb.Duration)(nil), // 20: google.protobuf.Duration
+	(*Retain)(nil),              // 16: c1proxy.config.v1.Retain
+	(*Admin)(nil),               // 17: c1proxy.config.v1.Admin
+	(*Telemetry)(nil),           // 18: c1proxy.config.v1.Telemetry
+	(*Traces)(nil),              // 19: c1proxy.config.v1.Traces
+	(*TraceHeader)(nil),         // 20: c1proxy.config.v1.TraceHeader
+	(*durationpb.Duration)(nil), // 21: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
 	3,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
 	8,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
 	14, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
-	16, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
-	17, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
+	17, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
+	18, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
 	2,  // 6: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	20, // 7: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
-	20, // 8: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
-	20, // 9: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
+	21, // 7: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
+	21, // 8: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
+	21, // 9: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
 	5,  // 10: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
 	13, // 11: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	20, // 12: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	21, // 12: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
 	4,  // 13: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
 	7,  // 14: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
 	7,  // 15: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
@@ -1750,16 +1838,18 @@ var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	10, // 24: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
 	13, // 25: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
 	13, // 26: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	20, // 27: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	21, // 27: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
 	15, // 28: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
-	18, // 29: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	19, // 30: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	7,  // 31: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	16, // 29: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
+	21, // 30: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
+	19, // 31: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	20, // 32: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	7,  // 33: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -1770,14 +1860,15 @@ func file_c1proxy_config_v1_config_proto_init() {
 	file_c1proxy_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[16].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
