@@ -280,8 +280,10 @@ func TestRetain(t *testing.T) {
 	must(t, err)
 	evidence.Archives = nil
 	size, _, _ := third.head(early)
-	if _, err = evidence.Verify(t.Context(), k.cfg.Dir); uint64(size) < report.Oldest && !errors.Is(err, audit.ErrRemoved) {
-		t.Errorf("a head about removed records: %v", err)
+	_, whole := takeImage(t, k.cfg.Dir)[fmt.Sprintf("%020d.hashes", size)] // then it ends with a segment
+	_, err = evidence.Verify(t.Context(), k.cfg.Dir)
+	if inside := uint64(size) < report.Oldest && !whole; errors.Is(err, audit.ErrRemoved) != inside || !inside && err != nil {
+		t.Errorf("a head of %d records, %d are removed: %v", size, report.Oldest, err)
 	}
 
 	// Of an archive that has a hole, the rest is still verified.
@@ -309,16 +311,18 @@ func TestRetain(t *testing.T) {
 // each is flagged.
 func TestRetainMutations(t *testing.T) {
 	t.Parallel()
-	k, _ := retainKit(t, func(c *audit.Config) { c.Retain.ArchiveDir = "" })
+	k, _ := retainKit(t, func(c *audit.Config) { c.Retain = audit.Retain{Bytes: 9 << 10} })
 	k.grow(5)
+	eventually(t, k.pending)
 	k.close()
 	older := takeImage(t, k.cfg.Dir)
 	k.open()
 	k.grow(3)
+	eventually(t, k.pending)
 	k.close()
 	good := takeImage(t, k.cfg.Dir)
 	exported := audit.Evidence{Key: k.vkey(), Checkpoints: []audit.Checkpoint{{Name: "exported", Data: good["checkpoint"]}}}
-	k.retained("")
+	report := k.retained("")
 	var hashes []string
 	for name := range good {
 		if strings.HasSuffix(name, ".hashes") {
@@ -337,7 +341,7 @@ func TestRetainMutations(t *testing.T) {
 		}
 		h := hashes[rng.IntN(len(hashes))]
 		what := []string{"hashes edited", "hashes cut", "hashes deleted", "hashes swapped", "segment removed and hashes forged",
-			"record changed", "older copy"}[i%7]
+			"record changed", "older copy", "middle segment removed and hashes forged"}[i%8]
 		switch what {
 		case "hashes edited":
 			at := rng.IntN(len(bad[h]))
@@ -358,7 +362,18 @@ func TestRetainMutations(t *testing.T) {
 				_, _ = fmt.Sscanf(segments[slices.Index(segments, name)+1], "%d", &end)
 				bad[strings.TrimSuffix(name, "jsonl")+"hashes"] = audit.ForgeHashes(first, end, good.lines(name))
 				delete(bad, name)
+				forged := audit.Record{Seq: report.Records, ID: "forged", Time: time.Now(), Kind: audit.KindEvent, Event: audit.EventRemoved,
+					Detail: map[string]string{"end": fmt.Sprint(end)}}
+				event, _ := forged.MarshalJSON() // after the head, where nothing is signed
+				bad[segments[len(segments)-1]] = append(bytes.Clone(good[segments[len(segments)-1]]), append(event, '\n')...)
 			}
+		case "middle segment removed and hashes forged":
+			at := 1 + rng.IntN(len(segments)-2)
+			var first, end uint64
+			_, _ = fmt.Sscanf(segments[at], "%d", &first)
+			_, _ = fmt.Sscanf(segments[at+1], "%d", &end)
+			bad[strings.TrimSuffix(segments[at], "jsonl")+"hashes"] = audit.ForgeHashes(first, end, good.lines(segments[at]))
+			delete(bad, segments[at])
 		case "record changed":
 			name := segments[rng.IntN(len(segments))]
 			bad[name][rng.IntN(len(bad[name]))] ^= byte(1 + rng.IntN(255))
@@ -514,6 +529,43 @@ func TestRetainArchiveFails(t *testing.T) {
 	k.grow(2)
 	k.close()
 	k.retained(archive)
+}
+
+// TestRetainVerifyInUse: segments that vanish under a verification are no
+// tampering.
+func TestRetainVerifyInUse(t *testing.T) {
+	t.Parallel()
+	k, archive := retainKit(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 800 {
+			in := intent(fmt.Sprint(i))
+			if k.log.Append(t.Context(), &in) != nil {
+				return
+			}
+			out := outcome(in, audit.OutcomeOK)
+			_ = k.log.Append(t.Context(), &out)
+		}
+	}()
+	verified := 0
+	for ; ; verified++ {
+		select {
+		case <-done:
+			if verified < 3 || k.log.Stats().Removed == 0 {
+				t.Errorf("%d verifications, %d removals", verified, k.log.Stats().Removed)
+			}
+			return
+		default:
+		}
+		evidence := audit.Evidence{Key: k.vkey()}
+		if verified%2 == 1 {
+			evidence.Archives = []string{archive}
+		}
+		if _, err := evidence.Verify(t.Context(), k.cfg.Dir); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestRetainEvidence: a segment that was changed is not removed but kept, as
