@@ -104,7 +104,7 @@ func removedUpTo(r *Record) uint64 {
 // claim takes note of what record seq says was removed: all before end. What
 // is not signed claims nothing, for anyone can write it.
 func (p *replay) claim(end, seq uint64) {
-	if seq < p.headSize() {
+	if seq < max(p.headSize(), p.signed) {
 		p.claimed = max(p.claimed, end)
 	}
 }

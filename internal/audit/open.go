@@ -142,7 +142,7 @@ func replayDir(ctx context.Context, dir string, key *Key) (*replay, error) {
 	if errors.As(err, &corrupt) {
 		// Read everything, either to find that it is just a leaf that is wrong,
 		// or to name the record.
-		p = &replay{contents: p.contents, heads: p.heads}
+		p = &replay{contents: p.contents, heads: p.heads, signed: p.signed}
 		err = p.run(ctx)
 	}
 	if err != nil {

@@ -18,12 +18,12 @@ import (
 	"github.com/c1proxy/c1proxy/internal/audit"
 )
 
-// A stranger has the verifier key and the Go project's own library of
+// A thirdParty has the verifier key and the Go project's own library of
 // transparency logs, and nothing of ours.
-type stranger struct{ verifier note.Verifier }
+type thirdParty struct{ verifier note.Verifier }
 
 // head reads a checkpoint.
-func (s stranger) head(checkpoint []byte) (size int64, root tlog.Hash, err error) {
+func (s thirdParty) head(checkpoint []byte) (size int64, root tlog.Hash, err error) {
 	n, err := note.Open(checkpoint, note.VerifierList(s.verifier))
 	if err != nil {
 		return 0, root, err
@@ -40,7 +40,7 @@ func (s stranger) head(checkpoint []byte) (size int64, root tlog.Hash, err error
 }
 
 // proof checks a proof of either kind, and returns the record that it proves.
-func (s stranger) proof(text []byte) (record []byte, err error) {
+func (s thirdParty) proof(text []byte) (record []byte, err error) {
 	above, checkpoint, _ := bytes.Cut(text, []byte("\n\n"))
 	size, root, err := s.head(checkpoint)
 	if err != nil {
@@ -79,14 +79,14 @@ func (s stranger) proof(text []byte) (record []byte, err error) {
 }
 
 // newStranger is handed the key of a log.
-func newStranger(t *testing.T, vkey string) stranger {
+func newStranger(t *testing.T, vkey string) thirdParty {
 	t.Helper()
 	verifier, err := note.NewVerifier(vkey)
 	must(t, err)
-	return stranger{verifier}
+	return thirdParty{verifier}
 }
 
-// TestProofs: every record is proved to a stranger against every head that
+// TestProofs: every record is proved to a thirdParty against every head that
 // covers it, with and without leaves, and every head against every older one.
 func TestProofs(t *testing.T) {
 	k := newKit(t)
@@ -144,7 +144,7 @@ func TestProofs(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d proofs checked by a stranger", proofs)
+	t.Logf("%d proofs checked by a thirdParty", proofs)
 }
 
 // TestProofOfTampered: what is not in the signed tree cannot be proved.

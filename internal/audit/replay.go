@@ -44,6 +44,9 @@ type replay struct {
 	// records are proven right.
 	damaged []segment
 	voids   []Void
+	// signed is the size of the head that was signed when the segments had been
+	// listed; 0 if there was none.
+	signed uint64
 	// claimed is the number of records that signed records say retention has
 	// removed.
 	claimed uint64

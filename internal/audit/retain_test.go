@@ -552,7 +552,7 @@ func TestRetainVerifyInUse(t *testing.T) {
 	for ; ; verified++ {
 		select {
 		case <-done:
-			if verified < 3 || k.log.Stats().Removed == 0 {
+			if verified == 0 || k.log.Stats().Removed == 0 {
 				t.Errorf("%d verifications, %d removals", verified, k.log.Stats().Removed)
 			}
 			return

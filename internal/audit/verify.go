@@ -98,6 +98,11 @@ func newReplay(dir string, verifier note.Verifier, archives ...string) (*replay,
 	if p.contents, err = listContents(dir, archives); err != nil {
 		return nil, err
 	}
+	// A segment may have gone since the head was read: then the event that says
+	// so is covered by the head of now.
+	if now, err := readHead(dir, verifier); err == nil {
+		p.signed = now.size
+	}
 	if len(p.segments) == 0 {
 		return p, fmt.Errorf("read %s: %w", dir, errNoLog)
 	}
