@@ -51,9 +51,45 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	return nil
 }
 
+// WriteCache replaces or creates the file at path with data that can be made
+// again. Nothing is synced, so that no disk is kept busy for it: after a crash
+// the path may lead to anything, and data must carry a checksum of its own. After
+// an error it leads to what it led to before.
+//
+// Syscalls: openat(O_EXCL, temp), fchmod, write, rename, close.
+func WriteCache(path string, data []byte, perm fs.FileMode) error {
+	f, err := swap(path, perm, func(f *os.File) error {
+		_, err := f.Write(data)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("write file %s: %w", path, err)
+	}
+	_ = f.Close() // nothing was promised
+	return nil
+}
+
 // replace writes a temporary file with fill, and gives it the name path. It
 // returns the file still open, its offset at the end.
-func replace(path string, perm fs.FileMode, fill func(*os.File) error) (f *os.File, err error) {
+func replace(path string, perm fs.FileMode, fill func(*os.File) error) (*os.File, error) {
+	f, err := swap(path, perm, func(f *os.File) error {
+		if err := fill(f); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// swap is replace without a sync.
+func swap(path string, perm fs.FileMode, fill func(*os.File) error) (f *os.File, err error) {
 	dir, base := filepath.Split(path)
 	if dir == "" {
 		dir = "."
@@ -75,13 +111,7 @@ func replace(path string, perm fs.FileMode, fill func(*os.File) error) (f *os.Fi
 	if err := fill(f); err != nil {
 		return nil, err
 	}
-	if err := f.Sync(); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return nil, err
-	}
-	return f, syncDir(dir)
+	return f, os.Rename(temp, path)
 }
 
 // MkdirAll creates the directory at path, and the parents that are missing.
