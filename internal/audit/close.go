@@ -21,6 +21,10 @@ func (l *Log) Close() error {
 	defer late.Stop()
 	select {
 	case <-l.stopped:
+		select {
+		case <-l.indexed:
+		case <-late.C: // it reads from a disk that does not answer, and holds nothing
+		}
 		return l.closeErr
 	case <-late.C:
 		return fmt.Errorf("close audit log: %w: the disk has not answered for %v", ErrUnavailable, l.cfg.MaxWait)

@@ -10,6 +10,7 @@
 //	00000000000000000000.jsonl    a segment: JSON lines, named by its first record
 //	00000000000000000000.leaves   their leaf hashes, 32 bytes each
 //	00000000000000000000.hashes   what is kept of a segment that was removed
+//	00000000000000000000.index    derived: which of its records a query need not read
 //	00000000000000000000.torn-1   what a start has cut off the segment's end
 //	00000000000000000000.jsonl.foreign-1   what someone had put in its place
 //

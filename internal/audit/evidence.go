@@ -86,6 +86,7 @@ func (e Evidence) replay(ctx context.Context, dir string, verifier note.Verifier
 		h.file = c.Name
 		p.heads = append(p.heads, h)
 	}
+	p.indexes = true
 	if err := p.run(ctx); err != nil {
 		return p, err
 	}

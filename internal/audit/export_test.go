@@ -2,13 +2,16 @@ package audit
 
 import (
 	"bytes"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/c1proxy/c1proxy/internal/durable"
 )
 
 // Parse reads a line as replay does.
 func Parse(line []byte) (r Record, err error) {
-	err = parse(line, &r)
+	err = parse(line, &r, newScratch())
 	return r, err
 }
 
@@ -62,4 +65,44 @@ func ForgeHashes(first, end uint64, lines [][]byte) []byte {
 		r.push(tlog.RecordHash(bytes.TrimSuffix(line, []byte("\n"))))
 	}
 	return r.text()
+}
+
+// Generate writes a log of n records to dir, each made by fill with its own
+// number, in segments of this size. It has neither head nor indexes, and what it
+// writes is one commit for many records.
+func Generate(dir string, n int, segmentBytes int64, fill func(i int, r *Record)) error {
+	lock, err := durable.LockDir(dir)
+	if err != nil {
+		return err
+	}
+	w := newWriter(dir, "example.com/generated", lock, &replay{})
+	defer lock.Close()
+	defer w.closeFiles()
+	entries := make([]*entry, 0, 4096)
+	for i := 0; i < n; {
+		if w.file == nil || w.file.Size() >= segmentBytes {
+			if err := w.roll(); err != nil {
+				return err
+			}
+		}
+		entries = entries[:0]
+		for bytes := int64(0); i < n && len(entries) < cap(entries) && w.file.Size()+bytes < segmentBytes; i++ {
+			var r Record
+			fill(i, &r)
+			entries = append(entries, newEntry(&r))
+			bytes += int64(len(entries[len(entries)-1].body))
+		}
+		if err := w.commit(entries); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IndexName is the file of the index of a segment's file.
+func IndexName(segment string) string { return strings.TrimSuffix(segment, ".jsonl") + ".index" }
+
+// BuildIndexes makes the indexes of all sealed segments.
+func BuildIndexes(dir string) {
+	(&Log{cfg: Config{Dir: dir}, stop: make(chan struct{})}).indexFrom(0)
 }

@@ -29,8 +29,10 @@ func divert(t *testing.T, path, device string) {
 	defer unix.Close(to)
 	links, _ := filepath.Glob("/proc/self/fd/*")
 	for _, link := range links {
-		if target, _ := os.Readlink(link); target == path {
-			fd, _ := strconv.Atoi(filepath.Base(link))
+		fd, _ := strconv.Atoi(filepath.Base(link))
+		// Not one of those who read the file.
+		mode, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if target, _ := os.Readlink(link); target == path && mode&unix.O_ACCMODE != unix.O_RDONLY {
 			if err := unix.Dup3(to, fd, unix.O_CLOEXEC); err != nil {
 				t.Fatal(err)
 			}

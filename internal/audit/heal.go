@@ -88,10 +88,11 @@ func (l *Log) newSegment() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.retention.sealed(end, root, l.writer.oldestOpen)
-	poke(l.rolled)
 	l.stats.Segments++
 	l.noteSize()
 	poke(l.grown)
+	poke(l.rolled)
+	poke(l.sealed)
 	return nil
 }
 

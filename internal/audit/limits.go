@@ -46,31 +46,40 @@ type text struct {
 	name  string
 	limit int
 	of    func(*Record) *string
+	// unique: other records rarely have the same.
+	unique bool
 }
 
 func newText(name string, limit int, of func(*Record) *string) text {
 	return text{key: `,"` + name + `":`, name: name, limit: limit, of: of}
 }
 
+// newUniqueText is newText for one that rarely stands in two records.
+func newUniqueText(name string, limit int, of func(*Record) *string) text {
+	t := newText(name, limit, of)
+	t.unique = true
+	return t
+}
+
 var (
 	// textsOfCall stand after kind, before path.
 	textsOfCall = []text{
-		newText("request_id", maxText, func(r *Record) *string { return &r.RequestID }),
-		newText("intent", maxID, func(r *Record) *string { return &r.Intent }),
-		newText("client_request_id", maxText, func(r *Record) *string { return &r.ClientRequestID }),
+		newUniqueText("request_id", maxText, func(r *Record) *string { return &r.RequestID }),
+		newUniqueText("intent", maxID, func(r *Record) *string { return &r.Intent }),
+		newUniqueText("client_request_id", maxText, func(r *Record) *string { return &r.ClientRequestID }),
 		newText("caller", maxText, func(r *Record) *string { return &r.Caller }),
 		newText("team", maxText, func(r *Record) *string { return &r.Team }),
 		newText("tenant", maxText, func(r *Record) *string { return &r.Tenant }),
 		newText("credential", maxText, func(r *Record) *string { return &r.Credential }),
 		newText("procedure", maxText, func(r *Record) *string { return &r.Procedure }),
 		newText("door", maxText, func(r *Record) *string { return &r.Door }),
-		newText("peer", maxText, func(r *Record) *string { return &r.Peer }),
+		newUniqueText("peer", maxText, func(r *Record) *string { return &r.Peer }),
 		newText("policy_revision", maxText, func(r *Record) *string { return &r.PolicyRevision }),
 		newText("rule", maxText, func(r *Record) *string { return &r.Rule }),
 	}
 	// textsOfRefusal stand after path, before upstream_status.
 	textsOfRefusal = []text{
-		newText("reason", maxReason, func(r *Record) *string { return &r.Reason }),
+		newUniqueText("reason", maxReason, func(r *Record) *string { return &r.Reason }),
 		newText("error", maxText, func(r *Record) *string { return &r.Error }),
 		newText("field", maxText, func(r *Record) *string { return &r.Field }),
 	}

@@ -91,10 +91,12 @@ type Log struct {
 	grown chan struct{}
 	// seals carries the requests of Seal.
 	seals chan chan error
-	// rolled has one token if there may be something to remove.
-	rolled chan struct{}
-	// stop is closed by Close, stopped when nothing writes or signs any more.
-	stop, stopped chan struct{}
+	// rolled has one token if there may be something to remove, sealed if there
+	// may be a segment to index.
+	rolled, sealed chan struct{}
+	// stop is closed by Close, stopped when nothing writes or signs any more,
+	// indexed when nothing makes an index any more.
+	stop, stopped, indexed chan struct{}
 	// busy is when the disk was last given something to do, in Unix
 	// nanoseconds; 0 while it has nothing to do.
 	busy atomic.Int64

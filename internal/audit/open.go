@@ -61,6 +61,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		go l.retain()
 	}
 	go l.run()
+	go l.index()
 	return l, nil
 }
 
@@ -253,8 +254,9 @@ func newWriter(dir, origin string, lock *durable.Lock, p *replay) *writer {
 func newLog(cfg Config, key *Key, w *writer) *Log {
 	l := &Log{
 		cfg: cfg, key: key, writer: w,
-		wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), rolled: make(chan struct{}, 1), seals: make(chan chan error),
-		stop: make(chan struct{}), stopped: make(chan struct{}),
+		wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), seals: make(chan chan error),
+		rolled: make(chan struct{}, 1), sealed: make(chan struct{}, 1),
+		stop: make(chan struct{}), stopped: make(chan struct{}), indexed: make(chan struct{}),
 		retry: time.NewTimer(time.Hour), complained: map[string]time.Time{},
 	}
 	l.retention.living, l.retention.cancel = context.WithCancel(context.Background())

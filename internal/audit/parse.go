@@ -13,18 +13,45 @@ var errMalformed = errors.New("not a record in its canonical form")
 
 // parse reads one line, without its newline, and checks that it is canonical:
 // encoded again it is the same line. It sets *r in any case.
-func parse(line []byte, r *Record) error {
+//
+// It uses s, and leaves in it what the next call can use.
+func parse(line []byte, r *Record, s *scratch) error {
 	*r = Record{}
-	p := parser{rest: line}
+	p := parser{rest: line, names: s.names}
 	p.record(r)
 	if p.failed || len(p.rest) > 0 || len(line) > MaxRecord || r.check() != nil {
 		return errMalformed
 	}
-	var buf [1024]byte
-	if !bytes.Equal(appendRecord(buf[:0], r), line) {
+	if s.line = appendRecord(s.line[:0], r); !bytes.Equal(s.line, line) {
 		return errMalformed
 	}
 	return nil
+}
+
+// A scratch belongs to one goroutine that reads many lines.
+type scratch struct {
+	line  []byte
+	names names
+}
+
+func newScratch() *scratch { return &scratch{names: names{}} }
+
+// names are strings that were read before, so that they need not be made again.
+type names map[string]string
+
+// maxNames bounds them.
+const maxNames = 4096
+
+// of is the string of b.
+func (n names) of(b []byte) string {
+	if s, ok := n[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	if n != nil && len(n) < maxNames {
+		n[s] = s
+	}
+	return s
 }
 
 // A parser consumes a line. Since parse compares in the end it may accept too
@@ -32,6 +59,7 @@ func parse(line []byte, r *Record) error {
 type parser struct {
 	rest   []byte // what is not consumed yet
 	failed bool   // the line is no record
+	names  names
 }
 
 // record consumes a record. The order is that of appendBody.
@@ -43,7 +71,7 @@ func (p *parser) record(r *Record) {
 	p.expect(`,"time":`)
 	r.Time = p.time()
 	p.expect(`,"kind":`)
-	r.Kind = Kind(p.text())
+	r.Kind = Kind(p.name())
 	p.texts(r, textsOfCall)
 	if p.has(`,"path":{`) {
 		p.members(func(name, value string) { r.Path = append(r.Path, Field{name, value}) })
@@ -77,8 +105,13 @@ func (p *parser) record(r *Record) {
 // texts consumes those of the texts that are there.
 func (p *parser) texts(r *Record, texts []text) {
 	for i := range texts {
-		if p.has(texts[i].key) {
+		if !p.has(texts[i].key) {
+			continue
+		}
+		if texts[i].unique {
 			*texts[i].of(r) = p.text()
+		} else {
+			*texts[i].of(r) = p.name()
 		}
 	}
 }
@@ -115,22 +148,26 @@ func (p *parser) list(end byte, item func()) {
 // members calls yield for each member up to the closing brace.
 func (p *parser) members(yield func(name, value string)) {
 	p.list('}', func() {
-		name := p.text()
+		name := p.name()
 		p.expect(":")
 		yield(name, p.text())
 	})
 }
 
 // text consumes a string. Most have no escape and need no second look.
-func (p *parser) text() string {
+func (p *parser) text() string { return p.string(nil) }
+
+// name is text for one that other records have too.
+func (p *parser) name() string { return p.string(p.names) }
+
+func (p *parser) string(names names) string {
 	if !p.has(`"`) {
 		p.failed = true
 		return ""
 	}
 	end := bytes.IndexByte(p.rest, '"')
-	escape := bytes.IndexByte(p.rest, '\\')
-	if end >= 0 && (escape < 0 || escape > end) {
-		s := string(p.rest[:end])
+	if end >= 0 && bytes.IndexByte(p.rest[:end], '\\') < 0 {
+		s := names.of(p.rest[:end])
 		p.rest = p.rest[end+1:]
 		return s
 	}

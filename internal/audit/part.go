@@ -96,7 +96,7 @@ func (p *part) follow(ctx context.Context, x *index) error {
 	if p.search.Reverse {
 		slices.Reverse(found)
 	}
-	lines := lineReader{f: f, ahead: len(found) > int(x.count/256)}
+	lines := lineReader{f: f, scratch: newScratch(), ahead: len(found) > int(x.count/256)}
 	for i, ordinal := range found {
 		begin, end, err := x.place(ordinal)
 		if err != nil {
@@ -121,7 +121,7 @@ func (p *part) read(ctx context.Context, lines *lineReader, begin, end int64, se
 		return err
 	}
 	var r Record
-	if parse(line, &r) != nil || r.Seq != seq {
+	if parse(line, &r, lines.scratch) != nil || r.Seq != seq {
 		return errIndex
 	}
 	p.search.records.Add(1)
@@ -143,8 +143,8 @@ func (p *part) scan(ctx context.Context, builder *indexBuilder) error {
 	}
 	defer c.close()
 	var matching []place // of a search in reverse
+	var r Record
 	for c.seq < p.segment.end {
-		var r Record
 		line, err := c.read(&r)
 		if err != nil && c.ended(err) {
 			break
@@ -180,7 +180,7 @@ func (p *part) scan(ctx context.Context, builder *indexBuilder) error {
 
 // backwards emits the records at the places, from the last one on.
 func (p *part) backwards(ctx context.Context, f *os.File, places []place) error {
-	lines := lineReader{f: f, ahead: true}
+	lines := lineReader{f: f, scratch: newScratch(), ahead: true}
 	for _, at := range slices.Backward(places) {
 		err := p.read(ctx, &lines, at.begin, at.end, at.seq)
 		if errors.Is(err, errIndex) {
@@ -237,6 +237,8 @@ type lineReader struct {
 	ahead bool
 	buf   []byte
 	at    int64 // where buf is in the file
+	// scratch is for those who parse the lines.
+	scratch *scratch
 }
 
 // lineWindow is what a lineReader reads at once, in bytes.

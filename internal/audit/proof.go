@@ -57,7 +57,7 @@ func (p *Proof) Check(vkey string, record []byte) error {
 		return fmt.Errorf("check proof: this is not record %d of the log that the checkpoint is of: %w", p.Index, err)
 	}
 	var r Record
-	if err := parse(record, &r); err != nil || r.Seq != p.Index {
+	if err := parse(record, &r, newScratch()); err != nil || r.Seq != p.Index {
 		return fmt.Errorf("check proof: the log has this as record %d, but it says of itself that it is %d", p.Index, r.Seq)
 	}
 	return nil

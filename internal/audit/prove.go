@@ -21,11 +21,11 @@ type Prover struct {
 	// distrust makes it hash the records instead of reading their leaves.
 	distrust bool
 	// kept are the hashes of removed records; nil until they are needed.
-	kept map[place]tlog.Hash
+	kept map[subtree]tlog.Hash
 }
 
-// A place is where a subtree begins, and its level.
-type place struct {
+// A subtree is named by its first leaf and its level.
+type subtree struct {
 	first uint64
 	level int
 }
@@ -179,16 +179,16 @@ func (p *Prover) remains(first uint64, level int) (*tlog.Hash, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.kept = map[place]tlog.Hash{}
+		p.kept = map[subtree]tlog.Hash{}
 		for _, r := range kept {
 			at := r.first
 			for i, level := range levels(r.first, r.end) {
-				p.kept[place{at, level}] = r.hashes[i]
+				p.kept[subtree{at, level}] = r.hashes[i]
 				at += 1 << level
 			}
 		}
 	}
-	if hash, ok := p.kept[place{first, level}]; ok {
+	if hash, ok := p.kept[subtree{first, level}]; ok {
 		return &hash, nil
 	}
 	return nil, nil

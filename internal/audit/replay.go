@@ -43,7 +43,6 @@ type replay struct {
 	// damaged are the segments whose leaves are wrong or missing while the
 	// records are proven right.
 	damaged []segment
-	voids   []Void
 	// signed is the size of the head that was signed when the segments had been
 	// listed; 0 if there was none.
 	signed uint64
@@ -60,6 +59,11 @@ type replay struct {
 	before, base tree
 	// roots hold the tree's root at the end of each, by its number of records.
 	roots map[uint64]tlog.Hash
+	// indexes: hold the indexes against the records too. badIndexes are the
+	// segments whose index is not what their records make.
+	indexes    bool
+	badIndexes []segment
+	voids      []Void
 	// previous is the valid length of the segment before the current one, and
 	// trailing what it has after that; -1 if it was not read.
 	previous, trailing int64
@@ -190,6 +194,7 @@ func (p *replay) segment(ctx context.Context, s segment) error {
 		return err
 	}
 	defer leaves.close()
+	index := p.indexCheck(s)
 	complete := true // whether the leaves are
 	for c.seq < s.end {
 		var r Record
@@ -215,12 +220,16 @@ func (p *replay) segment(ctx context.Context, s segment) error {
 		if err := p.push(hash, s); err != nil {
 			return err
 		}
+		index.add(&r, len(line)+1)
 		if err := cancelled(ctx, r.Seq); err != nil {
 			return err
 		}
 	}
 	if !complete || leaves.written != c.seq-s.first {
 		p.damaged = append(p.damaged, s)
+	}
+	if index.differs(c.next, p.tree.root()) {
+		p.badIndexes = append(p.badIndexes, s)
 	}
 	return p.end(c, leaves)
 }

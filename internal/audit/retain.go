@@ -166,6 +166,19 @@ func (r Retain) due(segments []segment) (string, error) {
 	return "", nil
 }
 
+// beganBefore tells whether a segment was begun before t. Then the one before
+// it holds nothing newer. A segment that cannot be read says no.
+func beganBefore(s segment, t time.Time) bool {
+	c, err := openCursor(s)
+	if err != nil {
+		return false
+	}
+	defer c.close()
+	var r Record
+	_, err = c.read(&r)
+	return err == nil && r.Time.Before(t)
+}
+
 // neededBy says who still needs a segment; "" if nobody does.
 func (l *Log) neededBy(s segment) string {
 	if l.Stats().HeadSize < s.end {

@@ -84,7 +84,8 @@ type cursor struct {
 	offset int64
 	seq    uint64
 	// next is the offset after the record last read.
-	next int64
+	next    int64
+	scratch *scratch
 }
 
 // openCursor opens a segment at its beginning. The caller must close it.
@@ -93,7 +94,7 @@ func openCursor(s segment) (*cursor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read audit segment: %w", err)
 	}
-	return &cursor{segment: s, f: f, in: bufio.NewReaderSize(f, 64<<10), seq: s.first}, nil
+	return &cursor{segment: s, f: f, in: bufio.NewReaderSize(f, 64<<10), seq: s.first, scratch: newScratch()}, nil
 }
 
 func (c *cursor) close() { _ = c.f.Close() }
@@ -119,7 +120,7 @@ func (c *cursor) read(r *Record) ([]byte, error) {
 		return nil, c.malformed(fmt.Sprintf("the line has more than %d bytes", MaxRecord))
 	}
 	line = line[:len(line)-1]
-	if err := parse(line, r); err != nil {
+	if err := parse(line, r, c.scratch); err != nil {
 		return nil, c.malformed(err.Error())
 	}
 	if r.Seq != c.seq {

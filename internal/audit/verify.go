@@ -36,6 +36,9 @@ type Report struct {
 	// DamagedLeaves names files of leaves that are wrong or incomplete, of
 	// segments whose records are all right. They are rebuilt from the records.
 	DamagedLeaves []string `json:"damaged_leaves,omitempty"`
+	// DamagedIndexes names indexes that are not what their segments make. Such a
+	// one may hide records from a query. To delete it is safe: it is made again.
+	DamagedIndexes []string `json:"damaged_indexes,omitempty"`
 	// SelfConsistentOnly: there was no key, or no head yet. Then someone who
 	// rewrote the whole log with its leaves and its head is not found out.
 	SelfConsistentOnly bool `json:"self_consistent_only"`
@@ -71,6 +74,9 @@ func (r Report) String() string {
 	}
 	for _, name := range r.DamagedLeaves {
 		fmt.Fprintf(&b, "\n%s: wrong or incomplete, to be rebuilt from the records", name)
+	}
+	for _, name := range r.DamagedIndexes {
+		fmt.Fprintf(&b, "\n%s: not what its segment makes, so that queries may miss records: delete it, and it is made again", name)
 	}
 	return b.String()
 }
@@ -145,6 +151,9 @@ func (p *replay) report(signed bool) Report {
 		if !s.newest() {
 			r.DamagedLeaves = append(r.DamagedLeaves, leavesName(s.first))
 		}
+	}
+	for _, s := range p.badIndexes {
+		r.DamagedIndexes = append(r.DamagedIndexes, indexName(s.first))
 	}
 	return r
 }
