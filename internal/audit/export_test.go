@@ -2,6 +2,9 @@ package audit
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"os"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -105,4 +108,86 @@ func IndexName(segment string) string { return strings.TrimSuffix(segment, ".jso
 // BuildIndexes makes the indexes of all sealed segments.
 func BuildIndexes(dir string) {
 	(&Log{cfg: Config{Dir: dir}, stop: make(chan struct{})}).indexFrom(0)
+}
+
+// ForgeIndex writes an index of a segment as if its records were changed.
+func ForgeIndex(dir string, n int, change func(*Record), line func(int) int) error {
+	segments, err := listSegments(dir)
+	if err != nil {
+		return err
+	}
+	h, err := readHeader(segments[n+1])
+	if err != nil {
+		return err
+	}
+	c, err := openCursor(segments[n])
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	b := newIndexBuilder(segments[n], h)
+	for c.seq < segments[n].end {
+		var r Record
+		text, err := c.read(&r)
+		if err != nil {
+			return err
+		}
+		change(&r)
+		b.add(&r, line(len(text)+1))
+	}
+	b.end.previousBytes = b.bytes
+	data := b.file()
+	// The length stands after the magic, the head's length and checksum, the
+	// first record and their number.
+	at := len(indexMagic) + 8 + 16
+	binary.LittleEndian.PutUint64(data[at:], uint64(h.previousBytes))
+	sealIndex(data)
+	return os.WriteFile(segments[n].indexPath(), data, fileMode)
+}
+
+// sealIndex makes the checksum of the head right, if there is a head.
+func sealIndex(data []byte) {
+	start := len(indexMagic) + 8
+	if len(data) < start {
+		return
+	}
+	if length := binary.LittleEndian.Uint32(data[start-8:]); int64(length) <= int64(len(data)-start) {
+		binary.LittleEndian.PutUint32(data[start-4:], crc32.Checksum(data[start:start+int(length)], crcTable))
+	}
+}
+
+// ProbeIndex reads an index of any bytes in every way. With forge its checksums
+// are made right before. It returns how many records it leads to, and whether it
+// was one.
+func ProbeIndex(data []byte, forge bool, f Filter) (records int, ok bool) {
+	if forge {
+		sealIndex(data)
+	}
+	x, err := readIndex(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return 0, false
+	}
+	if forge {
+		sections := []section{x.lines, x.times, x.keys}
+		for i := range x.columns {
+			sections = append(sections, x.columns[i].codes)
+		}
+		for _, s := range sections {
+			for i := range s.checksums {
+				begin := s.offset + int64(i)*indexBlock
+				s.checksums[i] = crc32.Checksum(data[begin:min(begin+indexBlock, s.offset+s.size)], crcTable)
+			}
+		}
+	}
+	m, err := newMatcher(f)
+	if err != nil {
+		return 0, false
+	}
+	found, err := x.find(m)
+	for _, ordinal := range found {
+		if _, _, placeErr := x.place(ordinal); placeErr != nil {
+			err = placeErr
+		}
+	}
+	return len(found), err == nil
 }
