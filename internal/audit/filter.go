@@ -34,6 +34,16 @@ type Filter struct {
 	Path Fields
 }
 
+// Check returns an error for a filter that nothing could match, or whose method
+// is none.
+func (f Filter) Check() error {
+	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+		return fmt.Errorf("read filter: since %s is not before until %s", f.Since.Format(time.RFC3339), f.Until.Format(time.RFC3339))
+	}
+	_, err := newMatcher(f)
+	return err
+}
+
 // columns are the fields with few different values: an index holds a dictionary
 // of each. wanted is what a filter asks of it; empty matches all.
 var columns = [...]struct {
