@@ -17,12 +17,17 @@ import (
 type benchVerb struct {
 	Time  string `default:"3s" help:"How long each benchmark runs, or how often, such as 20000x."`
 	Count int    `default:"1" help:"How often each one runs; the median counts."`
+
+	AuditQuery int `placeholder:"RECORDS" help:"Instead: write an audit log of this many records, about 650 bytes each, below TMPDIR, and query it."`
 }
 
 // Run runs BenchmarkOverhead/<protocol>/<direct|handler|c1proxy> wherever it
 // stands. Only ratios from one run mean anything: machines differ, and so does
 // one machine from hour to hour.
 func (v *benchVerb) Run(ctx context.Context) error {
+	if v.AuditQuery > 0 {
+		return v.auditQuery(ctx)
+	}
 	found, err := testFunctions(ctx, "BenchmarkOverhead")
 	if err != nil {
 		return fmt.Errorf("find benchmark: %w", err)
@@ -42,6 +47,18 @@ func (v *benchVerb) Run(ctx context.Context) error {
 	}
 	fmt.Println()
 	return printRatios(os.Stdout, text.String())
+}
+
+// auditQuery runs BenchmarkAuditQuery over a log of as many records.
+func (v *benchVerb) auditQuery(ctx context.Context) error {
+	cmd := command(ctx, "go", "test", "-run=^$", "-bench=^BenchmarkAuditQuery$", "-benchtime=1x", "-timeout=1h",
+		"-count="+strconv.Itoa(v.Count), "./internal/audit")
+	cmd.Env = append(cmd.Environ(), "AUDIT_QUERY_RECORDS="+strconv.Itoa(v.AuditQuery))
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("run benchmark: %w", err)
+	}
+	return nil
 }
 
 var (
