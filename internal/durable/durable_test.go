@@ -75,6 +75,23 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+// TestWriteCache: as WriteFile, but it may be lost.
+func TestWriteCache(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	for _, data := range []string{"first", "second"} {
+		must(t, durable.WriteCache(path, []byte(data), 0o640))
+		if info, err := os.Stat(path); err != nil || info.Mode() != 0o640 || content(t, path) != data {
+			t.Errorf("got %q, %v, %v", content(t, path), info, err)
+		}
+	}
+	must(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
+	if err := durable.WriteCache(filepath.Join(dir, "d"), nil, 0o600); err == nil || !strings.HasPrefix(err.Error(), "write file "+dir+"/d: ") {
+		t.Errorf("over a directory: %v", err)
+	}
+	noTemp(t, dir, "d", "f")
+}
+
 func TestMkdirAll(t *testing.T) {
 	dir := t.TempDir()
 	deep := filepath.Join(dir, "a", "b", "c")
@@ -352,6 +369,7 @@ func TestSyscalls(t *testing.T) {
 		"fsync(dir)",                                               // MkdirAll again
 		"open", "fchmod", "write", "fsync", "rename", "fsync(dir)", // WriteFile
 		"open", "fchmod", "write", "fsync", "rename", "fsync(dir)", // Create
+		"open", "fchmod", "write", "rename", // WriteCache
 		"pwrite", "fdatasync", // Append
 		"pwrite", "ftruncate", // Write, Rewind
 		"rename", "fsync(dir)", // Rename
@@ -370,6 +388,7 @@ func operate(t *testing.T, dir string) {
 	must(t, durable.WriteFile(path, []byte("x"), 0o600))
 	f, err := durable.Create(path, []byte("x"), 0o600)
 	must(t, err)
+	must(t, durable.WriteCache(path+".cache", []byte("x"), 0o600))
 	must(t, f.Append([]byte("x")))
 	must(t, f.Write([]byte("x")))
 	must(t, f.Rewind())
