@@ -110,8 +110,9 @@ func BuildIndexes(dir string) {
 	(&Log{cfg: Config{Dir: dir}, stop: make(chan struct{})}).indexFrom(0)
 }
 
-// ForgeIndex writes an index of a segment as if its records were changed.
-func ForgeIndex(dir string, n int, change func(*Record), line func(int) int) error {
+// ForgeIndex writes an index of a segment as if its records were changed and
+// its lines had other lengths; or as if all that were so in another log.
+func ForgeIndex(dir string, n int, other bool, change func(*Record), line func(int) int) error {
 	segments, err := listSegments(dir)
 	if err != nil {
 		return err
@@ -136,6 +137,9 @@ func ForgeIndex(dir string, n int, change func(*Record), line func(int) int) err
 		b.add(&r, line(len(text)+1))
 	}
 	b.end.previousBytes = b.bytes
+	if other {
+		b.end.root[0]++
+	}
 	data := b.file()
 	// The length stands after the magic, the head's length and checksum, the
 	// first record and their number.

@@ -145,7 +145,7 @@ func wanted(f audit.Filter, r audit.Record) bool {
 // spoil does to an index what may happen to a file; others are indexes too.
 func spoil(t *rapid.T, index string, others []string) {
 	data, err := os.ReadFile(index)
-	if err != nil {
+	if err != nil || len(data) == 0 {
 		return
 	}
 	switch rapid.IntRange(0, 6).Draw(t, "spoil") {
@@ -320,18 +320,26 @@ func TestForgedIndex(t *testing.T) {
 		}
 	}
 	verify()
-	must(t, audit.ForgeIndex(dir, 1, keep, func(n int) int { return n + 1 }))
+	must(t, audit.ForgeIndex(dir, 1, false, keep, func(n int) int { return n + 1 }))
 	if got := search(t, &audit.Search{Dir: dir, Filter: asked}); !slices.Equal(got, all) {
 		t.Errorf("with wrong places: %v, want %v", got, all)
 	}
+	must(t, audit.ForgeIndex(dir, 1, false, keep, nextLine(t, names[1])))
+	if got := search(t, &audit.Search{Dir: dir, Filter: asked}); !slices.Equal(got, all) {
+		t.Errorf("with the places of the next lines: %v, want %v", got, all)
+	}
+	must(t, audit.ForgeIndex(dir, 1, true, func(r *audit.Record) { r.Team = "other" }, same))
+	if got := search(t, &audit.Search{Dir: dir, Filter: asked}); !slices.Equal(got, all) {
+		t.Errorf("with that of another log: %v, want %v", got, all)
+	}
 	for _, reverse := range []bool{false, true} {
-		must(t, audit.ForgeIndex(dir, 0, func(r *audit.Record) { r.Team = "team-7" }, same))
+		must(t, audit.ForgeIndex(dir, 0, false, func(r *audit.Record) { r.Team = "team-7" }, same))
 		got := search(t, &audit.Search{Dir: dir, Filter: asked, Reverse: reverse})
 		if slices.Sort(got); !slices.Equal(got, all) {
 			t.Errorf("with all records of the team: %v, want %v", got, all)
 		}
 	}
-	must(t, audit.ForgeIndex(dir, 0, func(r *audit.Record) { r.Team = "other" }, same))
+	must(t, audit.ForgeIndex(dir, 0, false, func(r *audit.Record) { r.Team = "other" }, same))
 	if got := search(t, &audit.Search{Dir: dir, Filter: asked}); len(got) >= len(all) {
 		t.Errorf("the forged index hides nothing")
 	}
@@ -339,6 +347,25 @@ func TestForgedIndex(t *testing.T) {
 		t.Errorf("without the index: %v, want %v", got, all)
 	}
 	verify(filepath.Base(audit.IndexName(names[0])))
+}
+
+// nextLine turns the lengths of a segment's lines, one after the other, into
+// those by which each record's place is that of the next one.
+func nextLine(t *testing.T, name string) func(int) int {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	must(t, err)
+	lines := slices.Collect(bytes.Lines(text))
+	n := -1
+	return func(length int) int {
+		switch n++; n {
+		case 0:
+			return length + len(lines[1])
+		case len(lines) - 1:
+			return 0
+		}
+		return len(lines[n+1])
+	}
 }
 
 // TestIndexOfChangedSegment: a line that is not as it was is an error, also of a
