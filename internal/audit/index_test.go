@@ -259,6 +259,16 @@ func TestIndexIsMadeAgain(t *testing.T) {
 			t.Errorf("%s: it was not made again: %d bytes, want %d, %v", name, len(made), len(genuine), err)
 		}
 	}
+	sent := audit.Filter{Kind: audit.KindOutcome, Outcome: audit.OutcomeOK}
+	allSent := search(t, &audit.Search{Dir: dir, Filter: sent, NoIndex: true})
+	for at := 0; at < len(genuine); at += 31 {
+		bad := bytes.Clone(genuine)
+		bad[at] ^= 3
+		must(t, os.WriteFile(first, bad, 0o600))
+		if got := search(t, &audit.Search{Dir: dir, Filter: sent}); !slices.Equal(got, allSent) {
+			t.Errorf("byte %d: found %d, want %d", at, len(got), len(allSent))
+		}
+	}
 	must(t, os.Remove(first))
 	must(t, os.Mkdir(first, 0o700))
 	if got := search(t, &audit.Search{Dir: dir, Filter: asked}); !slices.Equal(got, all) {
@@ -347,6 +357,11 @@ func TestForgedIndex(t *testing.T) {
 		t.Errorf("without the index: %v, want %v", got, all)
 	}
 	verify(filepath.Base(audit.IndexName(names[0])))
+	data, err := os.ReadFile(audit.IndexName(names[2]))
+	must(t, err)
+	data[len(data)-1]++
+	must(t, os.WriteFile(audit.IndexName(names[2]), data, 0o600))
+	verify(filepath.Base(audit.IndexName(names[0])), filepath.Base(audit.IndexName(names[2])))
 }
 
 // nextLine turns the lengths of a segment's lines, one after the other, into
