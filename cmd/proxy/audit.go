@@ -1,12 +1,5 @@
 package main
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/c1proxy/c1proxy/internal/audit"
-)
-
 type auditCommand struct {
 	Verify     auditVerifyCommand     `cmd:"" help:"Check that no record below the signed head was changed, removed, swapped or added. Exit 1 names the first bad one."`
 	Query      auditQueryCommand      `cmd:"" help:"Print records: a table on a terminal, JSON lines in a pipe."`
