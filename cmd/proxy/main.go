@@ -25,7 +25,7 @@ type cli struct {
 	Demo    demoCommand    `cmd:"" help:"Serve calls against an embedded, emulated C1: nothing to configure."`
 	Config  configCommand  `cmd:"" help:"Check a configuration, or describe it to an editor."`
 	Key     keyCommand     `cmd:"" help:"Make API keys."`
-	Audit   auditCommand   `cmd:"" help:"Verify and query the audit log."`
+	Audit   auditCommand   `cmd:"" help:"Verify, query and export the audit log."`
 	Sandbox sandboxCommand `cmd:"" help:"Serve the emulated C1 alone."`
 	Health  healthCommand  `cmd:"" name:"healthcheck" help:"Ask a running proxy whether it is ready: exit 0 if it is."`
 	Version versionCommand `cmd:"" help:"Print the version."`

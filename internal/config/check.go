@@ -36,6 +36,7 @@ func checkConfig(cfg *configv1.Config) []Problem {
 	p.teams(cfg)
 	p.addresses(cfg)
 	p.audit(cfg.GetAudit())
+	p.sinks(cfg.GetAudit().GetSinks())
 	p.traces(cfg.GetTelemetry().GetTraces())
 	return p
 }

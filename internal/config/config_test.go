@@ -85,6 +85,21 @@ audit:
   reserve_bytes: 0
   hash_keys_file: keys
   fields: [{methods: ["c1.**/*"], keep: [display_name], hash: [user_ids], drop: [app_id]}]
+  sinks:
+    - name: siem
+      format: ocsf
+      kinds: [outcome, denied]
+      from_start: true
+      syslog: {address: "siem.example.com:6514", protocol: tls, ca_file: ca.pem, facility: audit}
+    - name: lake
+      webhook:
+        url: https://collector.example.com/in?index=c1
+        headers: [{name: authorization, value: {env: LAKE_KEY}}]
+        body: array
+        batch_max_records: 50
+        ca_file: ca.pem
+    - name: near
+      webhook: {url: "http://collector:8088", allow_insecure: true}
 telemetry:
   traces:
     endpoint: https://otel.example.com/otlp
@@ -163,7 +178,15 @@ func TestParseEverything(t *testing.T) {
 			Credential: &configv1.Credential{AccessToken: &configv1.Secret{Env: "C1_TOKEN"}},
 		}},
 		Audit: &configv1.Audit{Dir: "audit", KeyFile: "audit.key", Origin: "example.com/audit", SegmentBytes: proto.Uint64(1 << 20),
-			MinFreeBytes: proto.Uint64(7), ReserveBytes: proto.Uint64(0), HashKeysFile: "keys", Fields: []*configv1.FieldRule{{Methods: []string{"c1.**/*"}, Keep: []string{"display_name"}, Hash: []string{"user_ids"}, Drop: []string{"app_id"}}}},
+			MinFreeBytes: proto.Uint64(7), ReserveBytes: proto.Uint64(0), HashKeysFile: "keys", Fields: []*configv1.FieldRule{{Methods: []string{"c1.**/*"}, Keep: []string{"display_name"}, Hash: []string{"user_ids"}, Drop: []string{"app_id"}}},
+			Sinks: []*configv1.AuditSink{
+				{Name: "siem", Format: "ocsf", Kinds: []string{"outcome", "denied"}, FromStart: true,
+					Syslog: &configv1.Syslog{Address: "siem.example.com:6514", Protocol: "tls", CaFile: "ca.pem", Facility: "audit"}},
+				{Name: "lake", Format: "json", Webhook: &configv1.Webhook{Url: "https://collector.example.com/in?index=c1",
+					Headers: []*configv1.WebhookHeader{{Name: "authorization", Value: &configv1.Secret{Env: "LAKE_KEY"}}},
+					Body:    "array", BatchMaxRecords: proto.Uint32(50), CaFile: "ca.pem"}},
+				{Name: "near", Format: "json", Webhook: &configv1.Webhook{Url: "http://collector:8088", AllowInsecure: true, Body: "ndjson", BatchMaxRecords: proto.Uint32(500)}},
+			}},
 		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
 		Telemetry: &configv1.Telemetry{Traces: &configv1.Traces{
 			Endpoint: "https://otel.example.com/otlp", SampleRatio: proto.Float64(.25), ServiceName: "c1proxy.staging",

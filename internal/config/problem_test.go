@@ -37,7 +37,7 @@ type problemCase struct {
 }
 
 var problemCases = slices.Concat(fileProblems, syntaxProblems, keyProblems, typeProblems, valueProblems,
-	addressProblems, tenantProblems, wayProblems, credentialProblems, overlapProblems, teamProblems, auditProblems, tracesProblems, manyProblems)
+	addressProblems, tenantProblems, wayProblems, credentialProblems, overlapProblems, teamProblems, auditProblems, sinkProblems, tracesProblems, manyProblems)
 
 func TestProblems(t *testing.T) {
 	for _, test := range problemCases {

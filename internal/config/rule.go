@@ -71,7 +71,11 @@ func explainViolation(violation *protovalidate.Violation, written bool) string {
 	case id == "string.pattern":
 		return patterns[rules.GetString().GetPattern()]
 	case id == "string.in":
-		return "must be " + strings.Join(rules.GetString().GetIn(), " or ")
+		var allowed []string
+		for i := range violation.RuleValue.List().Len() {
+			allowed = append(allowed, violation.RuleValue.List().Get(i).String())
+		}
+		return "must be " + strings.Join(allowed, " or ")
 	case id == "string.max_len":
 		return fmt.Sprintf("is longer than %d characters", violation.RuleValue.Uint())
 	case id == "repeated.min_items":
@@ -96,8 +100,12 @@ func explainOneof(message string) string {
 	return "has none of " + names + ": write one"
 }
 
-// fieldRules are the annotations of a field; empty if it has none.
+// fieldRules are the annotations of a field; empty if it has none, and for an
+// item of a list, which has no field of its own: nil.
 func fieldRules(field protoreflect.FieldDescriptor) *validate.FieldRules {
+	if field == nil {
+		return new(validate.FieldRules)
+	}
 	return proto.GetExtension(field.Options(), validate.E_Field).(*validate.FieldRules)
 }
 

@@ -115,15 +115,21 @@ func TestDefaults(t *testing.T) {
 	if err != nil || cfg.GetTelemetry() != nil {
 		t.Fatalf("%v, and without being written: %v", err, cfg.GetTelemetry())
 	}
-	seen := 0
+	sunk, err := config.Parse("c1proxy.yaml", []byte(strings.Replace(documented, "audit.key}", "audit.key, sinks: ["+
+		"{name: a, syslog: {address: \"localhost:6514\", protocol: tls}}, {name: b, webhook: {url: https://collector.example.com}}]}", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, sinks := 0, sunk.GetAudit().GetSinks()
 	texts := comments(t)
 	messages := map[protoreflect.Name]protoreflect.Message{
 		"Listen": cfg.GetListen().ProtoReflect(), "Tenant": cfg.GetTenants()[0].ProtoReflect(),
 		"Credential":     cfg.GetTenants()[0].GetCredential().ProtoReflect(),
 		"NextCredential": (&configv1.NextCredential{}).ProtoReflect(),
 		"Audit":          cfg.GetAudit().ProtoReflect(), "Admin": cfg.GetAdmin().ProtoReflect(),
-		"Traces": traced.GetTelemetry().GetTraces().ProtoReflect(),
-		"Rule":   cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
+		"Traces":    traced.GetTelemetry().GetTraces().ProtoReflect(),
+		"AuditSink": sinks[0].ProtoReflect(), "Syslog": sinks[0].GetSyslog().ProtoReflect(), "Webhook": sinks[1].GetWebhook().ProtoReflect(),
+		"Rule": cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
 	}
 	eachField(t, func(path string, field protoreflect.FieldDescriptor) {
 		parts := defaultText.FindStringSubmatch(texts[string(field.FullName())])
@@ -140,7 +146,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s.%s: the default is %s, the comment says %s", path, field.Name(), got, parts[1])
 		}
 	})
-	if seen != 21 {
+	if seen != 27 {
 		t.Errorf("%d defaults in comments", seen)
 	}
 }

@@ -22,6 +22,7 @@ var tiers = [][]string{
 	{"cmd/proxy"},
 	{"internal/proxy"},
 	{"internal/redact"},
+	{"internal/siem"},
 	{"internal/authn", "internal/policy", "internal/ratelimit", "internal/audit", "internal/forward", "internal/rest", "internal/sandbox"},
 	{"internal/transcode", "internal/credential", "internal/gate", "internal/telemetry"},
 	{"internal/route", "internal/durable", "internal/config", "internal/principal"},

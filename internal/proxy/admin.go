@@ -44,7 +44,7 @@ func (p *Proxy) admin() http.Handler {
 
 // Ready probes every dependency: that the audit can append, and that each
 // tenant has a token, which it fetches if there is none. It also tells whether
-// each tenant's C1 answers. It is false from the moment that the proxy begins to
+// each tenant's C1 answers, and whether each sink ships. It is false from the moment that the proxy begins to
 // stop.
 func (p *Proxy) Ready(ctx context.Context) readiness {
 	state := readiness{Ready: true, Checks: make(map[string]string)}
@@ -63,6 +63,9 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 	}
 	for name, t := range p.tenants {
 		state.Checks["c1/"+name] = answering(t.upstream.State())
+	}
+	for _, s := range p.opened() {
+		state.Checks["sink/"+s.Name()] = shipping(s.State(), p.gateway.log.Stats().HeadSize)
 	}
 	if p.draining.Load() {
 		state.Ready = false

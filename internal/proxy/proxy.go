@@ -22,6 +22,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/route"
+	"github.com/c1proxy/c1proxy/internal/siem"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
 )
 
@@ -52,6 +53,8 @@ type Proxy struct {
 	tokens   map[string]*credential.Source
 	health   *grpchealth.StaticChecker
 	services []string
+	// sinks ship the audit's records; nil until they are opened.
+	sinks atomic.Pointer[[]*siem.Sink]
 
 	server, adminServer     *http.Server
 	listener, adminListener net.Listener
@@ -99,7 +102,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	}
 	p.gateway.log, err = audit.Open(ctx, audit.Config{
 		Dir: cfg.GetAudit().GetDir(), KeyFile: cfg.GetAudit().GetKeyFile(), Origin: cfg.GetAudit().GetOrigin(),
-		SegmentBytes: int64(cfg.GetAudit().GetSegmentBytes()), MinFreeBytes: cfg.GetAudit().GetMinFreeBytes(),
+		Holds: p.Holds, SegmentBytes: int64(cfg.GetAudit().GetSegmentBytes()), MinFreeBytes: cfg.GetAudit().GetMinFreeBytes(),
 		ReserveBytes: cfg.GetAudit().GetReserveBytes(), Logger: options.Logger,
 		Retain: audit.Retain{Age: cfg.GetAudit().GetRetain().GetAge().AsDuration(), Bytes: int64(cfg.GetAudit().GetRetain().GetBytes()),
 			ArchiveDir: cfg.GetAudit().GetRetain().GetArchiveDir()}})
@@ -107,6 +110,9 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 		return nil, err
 	}
 	if p.gateway.plans, err = plansOf(cfg.GetAudit(), routes); err != nil {
+		return nil, err
+	}
+	if err := p.openSinks(cfg.GetAudit(), routes, options); err != nil {
 		return nil, err
 	}
 	handlers := p.gateway.bind(routes, func(r *route.Route) destination {
@@ -118,6 +124,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	p.services = servicesOf(routes)
 	p.health = p.gateway.mount(handlers.rpc, p.services, cfg.GetListen().GetReflection())
 	p.measure()
+	p.measureSinks()
 	return p, p.listen(cfg, handlers)
 }
 
@@ -277,6 +284,7 @@ func (p *Proxy) Close() error {
 	p.gateway.traces.Close(context.Background()) // at the latest; stop has done it, within its time
 	if p.gateway.log != nil {
 		errs = append(errs, p.gateway.log.Close())
+		p.closeSinks() // of which what fails is no failure: it is shipped later
 	}
 	return errors.Join(errs...)
 }

@@ -56,7 +56,7 @@ func (g *gateway) openTraces(cfg *configv1.Traces, options Options) error {
 	if err != nil {
 		return errors.New("read endpoint of traces: it is no URL") // which may hold a secret
 	}
-	header := func() (http.Header, error) { return headerOf(cfg.GetHeaders()) }
+	header := func() (http.Header, error) { return headerOf("traces", cfg.GetHeaders()) }
 	if _, err := header(); err != nil {
 		return err
 	}
@@ -65,13 +65,19 @@ func (g *gateway) openTraces(cfg *configv1.Traces, options Options) error {
 	return nil
 }
 
-// headerOf reads the values of the header fields of an export, now.
-func headerOf(fields []*configv1.TraceHeader) (http.Header, error) {
+// A headerField is one of an export's.
+type headerField interface {
+	GetName() string
+	GetValue() *configv1.Secret
+}
+
+// headerOf reads the values of the header fields of what is exported, now.
+func headerOf[F headerField](what string, fields []F) (http.Header, error) {
 	header := make(http.Header, len(fields)+3)
 	for _, field := range fields {
 		value, err := config.ReadSecret(field.GetValue())
 		if err != nil {
-			return nil, fmt.Errorf("read header %s of traces: %w", field.GetName(), err)
+			return nil, fmt.Errorf("read header %s of %s: %w", field.GetName(), what, err)
 		}
 		header.Set(field.GetName(), value.Reveal())
 	}

@@ -1151,7 +1151,11 @@ type Audit struct {
 	// after it.
 	HashKeysFile string `protobuf:"bytes,12,opt,name=hash_keys_file,json=hashKeysFile,proto3" json:"hash_keys_file,omitempty"`
 	// What becomes of old segments. Without it all are kept.
-	Retain        *Retain `protobuf:"bytes,7,opt,name=retain,proto3" json:"retain,omitempty"`
+	Retain *Retain `protobuf:"bytes,7,opt,name=retain,proto3" json:"retain,omitempty"`
+	// Where the records are shipped as they come, such as a SIEM. No call waits for
+	// it: what cannot be delivered waits in dir, and is delivered later, in its
+	// order.
+	Sinks         []*AuditSink `protobuf:"bytes,10,rep,name=sinks,proto3" json:"sinks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1245,6 +1249,13 @@ func (x *Audit) GetHashKeysFile() string {
 func (x *Audit) GetRetain() *Retain {
 	if x != nil {
 		return x.Retain
+	}
+	return nil
+}
+
+func (x *Audit) GetSinks() []*AuditSink {
+	if x != nil {
+		return x.Sinks
 	}
 	return nil
 }
@@ -1397,6 +1408,331 @@ func (x *Retain) GetArchiveDir() string {
 	return ""
 }
 
+// A place that audit records are shipped to, by syslog or to a webhook. Each
+// arrives at least once. sink-NAME.cursor in the audit's directory says how far
+// it is; without that file the sink is a new one.
+type AuditSink struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sink's name, in metrics, logs and the name of its cursor. Unique.
+	// Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// json ships a record as it stands in the log, ocsf as an event of the Open
+	// Cybersecurity Schema Framework. Default: json.
+	Format string `protobuf:"bytes,2,opt,name=format,proto3" json:"format,omitempty"`
+	// The kinds of records that are shipped: intent, outcome, denied, event. A
+	// call has one final record, an outcome or a denied, and before it an intent
+	// if it was sent. Without it, all of them.
+	Kinds []string `protobuf:"bytes,3,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// Begin a new sink with the oldest record that is there, in place of those
+	// that are yet to come. Default: false.
+	FromStart bool `protobuf:"varint,4,opt,name=from_start,json=fromStart,proto3" json:"from_start,omitempty"`
+	// A syslog server, such as that of a SIEM.
+	Syslog *Syslog `protobuf:"bytes,5,opt,name=syslog,proto3" json:"syslog,omitempty"`
+	// A program that takes HTTP requests.
+	Webhook       *Webhook `protobuf:"bytes,6,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditSink) Reset() {
+	*x = AuditSink{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditSink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditSink) ProtoMessage() {}
+
+func (x *AuditSink) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditSink.ProtoReflect.Descriptor instead.
+func (*AuditSink) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AuditSink) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuditSink) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *AuditSink) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *AuditSink) GetFromStart() bool {
+	if x != nil {
+		return x.FromStart
+	}
+	return false
+}
+
+func (x *AuditSink) GetSyslog() *Syslog {
+	if x != nil {
+		return x.Syslog
+	}
+	return nil
+}
+
+func (x *AuditSink) GetWebhook() *Webhook {
+	if x != nil {
+		return x.Webhook
+	}
+	return nil
+}
+
+// A server that takes syslog messages (RFC 5424), one for each record.
+type Syslog struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// IP or name, and port. Required.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// tls (RFC 5425) and tcp (RFC 6587) frame messages by counting octets; udp
+	// (RFC 5426) loses messages, and cannot tell. tcp and udp show the records to
+	// the network. Required.
+	Protocol string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// PEM file with the authorities that may vouch for the server's certificate,
+	// in place of the system's. Read again for each connection.
+	CaFile string `protobuf:"bytes,3,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
+	// The facility of the messages (RFC 5424, section 6.2.1); audit is 13, log
+	// audit. Default: local0.
+	Facility      string `protobuf:"bytes,4,opt,name=facility,proto3" json:"facility,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Syslog) Reset() {
+	*x = Syslog{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Syslog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Syslog) ProtoMessage() {}
+
+func (x *Syslog) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Syslog.ProtoReflect.Descriptor instead.
+func (*Syslog) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Syslog) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Syslog) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *Syslog) GetCaFile() string {
+	if x != nil {
+		return x.CaFile
+	}
+	return ""
+}
+
+func (x *Syslog) GetFacility() string {
+	if x != nil {
+		return x.Facility
+	}
+	return ""
+}
+
+// A program that takes records by HTTP POST. Any status from 200 to 299 says that
+// they have arrived; redirects are not followed.
+type Webhook struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// https:// and where the records go. Keys belong into headers. Required.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// Let url be plain http to another machine. Default: false.
+	AllowInsecure bool `protobuf:"varint,2,opt,name=allow_insecure,json=allowInsecure,proto3" json:"allow_insecure,omitempty"`
+	// Header fields of each request, such as the receiver's key.
+	Headers []*WebhookHeader `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
+	// ndjson sends a record a line (application/x-ndjson), array one JSON array
+	// (application/json). Default: ndjson.
+	Body string `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	// The most records in one request. Default: 500.
+	BatchMaxRecords *uint32 `protobuf:"varint,5,opt,name=batch_max_records,json=batchMaxRecords,proto3,oneof" json:"batch_max_records,omitempty"`
+	// PEM file with the authorities that may vouch for the receiver's certificate,
+	// in place of the system's. Read again when it changes.
+	CaFile        string `protobuf:"bytes,6,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Webhook) Reset() {
+	*x = Webhook{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Webhook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Webhook) ProtoMessage() {}
+
+func (x *Webhook) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
+func (*Webhook) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Webhook) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Webhook) GetAllowInsecure() bool {
+	if x != nil {
+		return x.AllowInsecure
+	}
+	return false
+}
+
+func (x *Webhook) GetHeaders() []*WebhookHeader {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Webhook) GetBody() string {
+	if x != nil {
+		return x.Body
+	}
+	return ""
+}
+
+func (x *Webhook) GetBatchMaxRecords() uint32 {
+	if x != nil && x.BatchMaxRecords != nil {
+		return *x.BatchMaxRecords
+	}
+	return 0
+}
+
+func (x *Webhook) GetCaFile() string {
+	if x != nil {
+		return x.CaFile
+	}
+	return ""
+}
+
+// A header field of each request to a webhook.
+type WebhookHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The field's name, in lower case. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the field holds, such as "Bearer KEY". Read again at each request.
+	// Required.
+	Value         *Secret `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookHeader) Reset() {
+	*x = WebhookHeader{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookHeader) ProtoMessage() {}
+
+func (x *WebhookHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookHeader.ProtoReflect.Descriptor instead.
+func (*WebhookHeader) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *WebhookHeader) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WebhookHeader) GetValue() *Secret {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 // The door for operators. It shows no secret, but keep it from callers.
 type Admin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1408,7 +1744,7 @@ type Admin struct {
 
 func (x *Admin) Reset() {
 	*x = Admin{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1756,7 @@ func (x *Admin) String() string {
 func (*Admin) ProtoMessage() {}
 
 func (x *Admin) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1769,7 @@ func (x *Admin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admin.ProtoReflect.Descriptor instead.
 func (*Admin) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Admin) GetAddress() string {
@@ -1455,7 +1791,7 @@ type Telemetry struct {
 
 func (x *Telemetry) Reset() {
 	*x = Telemetry{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1803,7 @@ func (x *Telemetry) String() string {
 func (*Telemetry) ProtoMessage() {}
 
 func (x *Telemetry) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1816,7 @@ func (x *Telemetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
 func (*Telemetry) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Telemetry) GetTraces() *Traces {
@@ -1511,7 +1847,7 @@ type Traces struct {
 
 func (x *Traces) Reset() {
 	*x = Traces{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1859,7 @@ func (x *Traces) String() string {
 func (*Traces) ProtoMessage() {}
 
 func (x *Traces) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1872,7 @@ func (x *Traces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traces.ProtoReflect.Descriptor instead.
 func (*Traces) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Traces) GetEndpoint() string {
@@ -1588,7 +1924,7 @@ type TraceHeader struct {
 
 func (x *TraceHeader) Reset() {
 	*x = TraceHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1936,7 @@ func (x *TraceHeader) String() string {
 func (*TraceHeader) ProtoMessage() {}
 
 func (x *TraceHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1949,7 @@ func (x *TraceHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHeader.ProtoReflect.Descriptor instead.
 func (*TraceHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TraceHeader) GetName() string {
@@ -1732,7 +2068,7 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"*\b@2\x18\xc0\x84=(\x01R\x04rate\x12F\n" +
 	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x19\xbaH\x16\xc8\x01\x01\xaa\x01\x10J\x02\b\x01\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x03per\x12#\n" +
 	"\x05burst\x18\x03 \x01(\rB\r\xbaH\n" +
-	"*\b@d\x18\xc0\x84=(\x01R\x05burst\"\xf5\x04\n" +
+	"*\b@d\x18\xc0\x84=(\x01R\x05burst\"\xb3\x05\n" +
 	"\x05Audit\x126\n" +
 	"\x03dir\x18\x01 \x01(\tB$\xbaH!\xc8\x01\x01r\x1c\x18\x80 \x92\x02\x16/var/lib/c1proxy/auditR\x03dir\x12@\n" +
 	"\bkey_file\x18\x02 \x01(\tB%\xbaH\"r \x18\x80 \x92\x02\x1a/var/lib/c1proxy/audit.keyR\akeyFile\x12O\n" +
@@ -1743,7 +2079,9 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\rreserve_bytes\x18\x06 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80\x80\x80\x80\x80\x80\x02H\x02R\freserveBytes\x88\x01\x01\x124\n" +
 	"\x06fields\x18\v \x03(\v2\x1c.c1proxy.config.v1.FieldRuleR\x06fields\x12Q\n" +
 	"\x0ehash_keys_file\x18\f \x01(\tB+\xbaH(r&\x18\x80 \x92\x02 /var/lib/c1proxy/audit.hash-keysR\fhashKeysFile\x121\n" +
-	"\x06retain\x18\a \x01(\v2\x19.c1proxy.config.v1.RetainR\x06retainB\x10\n" +
+	"\x06retain\x18\a \x01(\v2\x19.c1proxy.config.v1.RetainR\x06retain\x12<\n" +
+	"\x05sinks\x18\n" +
+	" \x03(\v2\x1c.c1proxy.config.v1.AuditSinkB\b\xbaH\x05\x92\x01\x02\x10\bR\x05sinksB\x10\n" +
 	"\x0e_segment_bytesB\x11\n" +
 	"\x0f_min_free_bytesB\x10\n" +
 	"\x0e_reserve_bytes\"\xed\x01\n" +
@@ -1757,7 +2095,34 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x05bytes\x18\x02 \x01(\x04B\x12\xbaH\x0f2\r\x18\x80\x80\x80\x80\x80\x80\x80\x02(\x80\x80@H\x00R\x05bytes\x88\x01\x01\x12@\n" +
 	"\varchive_dir\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x18\x80 \x92\x02\x14/mnt/archive/c1proxyR\n" +
 	"archiveDirB\b\n" +
-	"\x06_bytes\"!\n" +
+	"\x06_bytes\"\xdf\x02\n" +
+	"\tAuditSink\x12>\n" +
+	"\x04name\x18\x01 \x01(\tB*\xbaH'\xc8\x01\x01r\"2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x04siemR\x04name\x12,\n" +
+	"\x06format\x18\x02 \x01(\tB\x14\xbaH\x11\xd8\x01\x01r\fR\x04jsonR\x04ocsfR\x06format\x12B\n" +
+	"\x05kinds\x18\x03 \x03(\tB,\xbaH)\x92\x01&\x10\x04\"\"r R\x06intentR\aoutcomeR\x06deniedR\x05eventR\x05kinds\x12\x1d\n" +
+	"\n" +
+	"from_start\x18\x04 \x01(\bR\tfromStart\x121\n" +
+	"\x06syslog\x18\x05 \x01(\v2\x19.c1proxy.config.v1.SyslogR\x06syslog\x124\n" +
+	"\awebhook\x18\x06 \x01(\v2\x1a.c1proxy.config.v1.WebhookR\awebhook:\x18\xbaH\x15\"\x13\n" +
+	"\x06syslog\n" +
+	"\awebhook\x10\x01\"\xc7\x02\n" +
+	"\x06Syslog\x12=\n" +
+	"\aaddress\x18\x01 \x01(\tB#\xbaH \xc8\x01\x01r\x1b\x18\x80\x04\x92\x02\x15siem.example.com:6514R\aaddress\x129\n" +
+	"\bprotocol\x18\x02 \x01(\tB\x1d\xbaH\x1a\xc8\x01\x01r\x15R\x03tlsR\x03tcpR\x03udp\x92\x02\x03tlsR\bprotocol\x127\n" +
+	"\aca_file\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80 \x92\x02\x13/etc/c1proxy/ca.pemR\x06caFile\x12\x89\x01\n" +
+	"\bfacility\x18\x04 \x01(\tBm\xbaHj\xd8\x01\x01reR\x04userR\x06daemonR\x04authR\bauthprivR\x05auditR\x06local0R\x06local1R\x06local2R\x06local3R\x06local4R\x06local5R\x06local6R\x06local7R\bfacility\"\xf6\x02\n" +
+	"\aWebhook\x12E\n" +
+	"\x03url\x18\x01 \x01(\tB3\xbaH0\xc8\x01\x01r+\x18\x80\x10\x92\x02%https://collector.example.com/c1proxyR\x03url\x12%\n" +
+	"\x0eallow_insecure\x18\x02 \x01(\bR\rallowInsecure\x12D\n" +
+	"\aheaders\x18\x03 \x03(\v2 .c1proxy.config.v1.WebhookHeaderB\b\xbaH\x05\x92\x01\x02\x10\x10R\aheaders\x12+\n" +
+	"\x04body\x18\x04 \x01(\tB\x17\xbaH\x14\xd8\x01\x01r\x0fR\x06ndjsonR\x05arrayR\x04body\x12;\n" +
+	"\x11batch_max_records\x18\x05 \x01(\rB\n" +
+	"\xbaH\a*\x05\x18\x90N(\x01H\x00R\x0fbatchMaxRecords\x88\x01\x01\x127\n" +
+	"\aca_file\x18\x06 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80 \x92\x02\x13/etc/c1proxy/ca.pemR\x06caFileB\x14\n" +
+	"\x12_batch_max_records\"\x91\x01\n" +
+	"\rWebhookHeader\x12G\n" +
+	"\x04name\x18\x01 \x01(\tB3\xbaH0\xc8\x01\x01r+2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\rauthorizationR\x04name\x127\n" +
+	"\x05value\x18\x02 \x01(\v2\x19.c1proxy.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x05value\"!\n" +
 	"\x05Admin\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\">\n" +
 	"\tTelemetry\x121\n" +
@@ -1785,7 +2150,7 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
@@ -1804,26 +2169,30 @@ var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Audit)(nil),               // 14: c1proxy.config.v1.Audit
 	(*FieldRule)(nil),           // 15: c1proxy.config.v1.FieldRule
 	(*Retain)(nil),              // 16: c1proxy.config.v1.Retain
-	(*Admin)(nil),               // 17: c1proxy.config.v1.Admin
-	(*Telemetry)(nil),           // 18: c1proxy.config.v1.Telemetry
-	(*Traces)(nil),              // 19: c1proxy.config.v1.Traces
-	(*TraceHeader)(nil),         // 20: c1proxy.config.v1.TraceHeader
-	(*durationpb.Duration)(nil), // 21: google.protobuf.Duration
+	(*AuditSink)(nil),           // 17: c1proxy.config.v1.AuditSink
+	(*Syslog)(nil),              // 18: c1proxy.config.v1.Syslog
+	(*Webhook)(nil),             // 19: c1proxy.config.v1.Webhook
+	(*WebhookHeader)(nil),       // 20: c1proxy.config.v1.WebhookHeader
+	(*Admin)(nil),               // 21: c1proxy.config.v1.Admin
+	(*Telemetry)(nil),           // 22: c1proxy.config.v1.Telemetry
+	(*Traces)(nil),              // 23: c1proxy.config.v1.Traces
+	(*TraceHeader)(nil),         // 24: c1proxy.config.v1.TraceHeader
+	(*durationpb.Duration)(nil), // 25: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
 	3,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
 	8,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
 	14, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
-	17, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
-	18, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
+	21, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
+	22, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
 	2,  // 6: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	21, // 7: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
-	21, // 8: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
-	21, // 9: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
+	25, // 7: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
+	25, // 8: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
+	25, // 9: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
 	5,  // 10: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
 	13, // 11: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	21, // 12: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	25, // 12: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
 	4,  // 13: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
 	7,  // 14: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
 	7,  // 15: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
@@ -1838,18 +2207,23 @@ var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	10, // 24: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
 	13, // 25: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
 	13, // 26: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	21, // 27: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	25, // 27: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
 	15, // 28: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
 	16, // 29: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
-	21, // 30: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
-	19, // 31: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	20, // 32: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	7,  // 33: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	17, // 30: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
+	25, // 31: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
+	18, // 32: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
+	19, // 33: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
+	20, // 34: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
+	7,  // 35: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
+	23, // 36: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	24, // 37: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	7,  // 38: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -1862,13 +2236,14 @@ func file_c1proxy_config_v1_config_proto_init() {
 	file_c1proxy_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[16].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
