@@ -109,23 +109,23 @@ func TestSyslogFaults(t *testing.T) {
 	if s.State().Failures < 2 || reborn.got.count() <= int(s.State().Next) {
 		t.Errorf("%+v: it did not die with messages unread", s.State())
 	}
-	// It hangs: nothing is read any more, and then it is gone.
-	reborn.close()
-	seen := s.State().Next
-	hung := newSyslogServer(t, address, nil, func(s *syslogServer) { s.hang = make(chan struct{}) })
-	k.call(1)
-	eventually(t, "the hung server has a connection", func() bool {
-		hung.mu.Lock()
-		defer hung.mu.Unlock()
-		return len(hung.conns) > 0
-	})
+}
+
+// A server that hangs has taken what it has not read. When it is gone it all
+// comes again.
+func TestSyslogHang(t *testing.T) {
+	k := newKit(t)
+	hung := newSyslogServer(t, "127.0.0.1:0", nil, func(s *syslogServer) { s.hang = make(chan struct{}) })
+	s := k.sink(syslogTo(hung.address()))
+	k.call(5)
+	size := k.signed()
+	eventually(t, "the sink takes them for delivered", func() bool { return s.State().Next == size })
+	if n := hung.got.count(); n > 0 {
+		t.Fatalf("%d records were read", n)
+	}
 	hung.close()
 	close(hung.hang)
-	again := newSyslogServer(t, address, nil, func(s *syslogServer) {
-		for seq := range seen { // as if it had those already
-			s.got.seqs = append(s.got.seqs, seq)
-		}
-	})
+	again := newSyslogServer(t, hung.address(), nil)
 	k.call(5)
 	k.arrived(s, &again.got)
 }
@@ -145,17 +145,18 @@ func TestWebhook(t *testing.T) {
 	k.call(200)
 	s := k.sink(hook.receiver(100))
 	k.arrived(s, &hook.got)
-	if n := requests.Load(); n != 5 {
-		t.Errorf("%d requests for 403 records, 100 at once", n)
+	if n := requests.Load(); n < 5 || n > 6 { // six if it looked between two heads
+		t.Errorf("%d requests for %d records, 100 at once", n, s.State().Next)
 	}
 	// All kinds but intents.
 	finals := newWebhook(t, nil)
 	s = k.sink(finals.receiver(500), func(c *siem.Config) {
 		c.Name, c.Kinds = "finals", []audit.Kind{audit.KindOutcome, audit.KindDenied, audit.KindEvent}
 	})
-	eventually(t, "all is delivered", func() bool { return s.State().Next == k.signed() })
-	if n := finals.got.count(); n != int(k.signed())-200 {
-		t.Errorf("%d records without intents, of %d", n, k.signed())
+	size := k.signed()
+	eventually(t, "all is delivered", func() bool { return s.State().Next == size })
+	if n := finals.got.count(); n != int(size)-200 {
+		t.Errorf("%d records without intents, of %d", n, size)
 	}
 }
 
@@ -246,15 +247,16 @@ func TestCursor(t *testing.T) {
 		t.Errorf("a new sink begins at %d, the log has %d", begun, k.signed())
 	}
 	k.call(10)
-	s.Close(t.Context(), k.signed())
-	if hook.got.count() != 20 || s.Holds() != k.signed() {
-		t.Errorf("%d records, cursor at %d", hook.got.count(), s.Holds())
+	size := k.signed()
+	s.Close(t.Context(), size)
+	if hook.got.count() != int(size-begun) || s.Holds() != size {
+		t.Errorf("%d records from %d on, cursor at %d of %d", hook.got.count(), begun, s.Holds(), size)
 	}
 	k.call(10)
 	s = k.sink(hook.receiver(500)) // FromStart is for new ones
-	size := k.signed()
+	size = k.signed()
 	eventually(t, "the rest has come", func() bool { return s.State().Next == size })
-	if hook.got.count() != 40 || hook.got.seqs[0] != begun {
+	if hook.got.count() != int(size-begun) || hook.got.seqs[0] != begun {
 		t.Errorf("%d records, from %d on", hook.got.count(), hook.got.seqs[0])
 	}
 	s.Close(t.Context(), 0)

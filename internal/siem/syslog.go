@@ -1,6 +1,7 @@
 package siem
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,8 +26,10 @@ const (
 	settleTime = 250 * time.Millisecond
 	// syslogBatch is how many messages are written before that.
 	syslogBatch = 4096
-	// frameBytes is how much is written at once.
-	frameBytes = 64 << 10
+	// writeBytes is how much of a stream is written at once.
+	writeBytes = 64 << 10
+	// againTime and againBytes bound what is written again to a new connection.
+	againTime, againBytes = 30 * time.Second, 8 << 20
 )
 
 // Facilities are those of RFC 5424, section 6.2.1, that can be chosen.
@@ -60,15 +64,27 @@ type SyslogConfig struct {
 //
 // Syslog has no answers. Over UDP a message is delivered when it was sent. Over
 // TCP and TLS a batch is delivered when the connection still lives a quarter of a
-// second after its last byte, and otherwise written again as a whole: what the
-// server's system had taken and the server itself had not read is lost only if
-// the server dies later than that.
+// second after its last byte, and otherwise written again as a whole. Nobody can
+// tell then what the server's system had taken and the server itself has not
+// read: so a new connection begins with what the lost one carried in its last 30
+// seconds, 8 MiB at most, and only a server that hung for longer, or whose end
+// this process does not live to see, loses any.
 type Syslog struct {
 	cfg    SyslogConfig
 	conn   net.Conn
 	broken chan struct{} // closed when the peer has left conn
 	buf    []byte
 	frame  []byte
+	// sent are the batches that conn, or the one before it, has carried of late.
+	sent []sentBatch
+	// lost: they are to be written again.
+	lost bool
+}
+
+// A sentBatch is what was written at one time.
+type sentBatch struct {
+	at   time.Time
+	data []byte
 }
 
 // NewSyslog returns a Syslog that is not connected yet.
@@ -84,7 +100,7 @@ func (s *Syslog) Most() int { return syslogBatch }
 func (s *Syslog) Close() {
 	if s.conn != nil {
 		_ = s.conn.Close()
-		s.conn = nil
+		s.conn, s.lost = nil, true
 	}
 }
 
@@ -175,7 +191,7 @@ func watch(conn net.Conn, broken chan struct{}) {
 	}
 }
 
-// write writes the messages and waits for what the peer does.
+// write writes the messages, each in a datagram or all in the stream.
 func (s *Syslog) write(ctx context.Context, messages []Message) error {
 	s.buf = s.buf[:0]
 	for _, m := range messages {
@@ -187,15 +203,23 @@ func (s *Syslog) write(ctx context.Context, messages []Message) error {
 			continue
 		}
 		s.buf = append(append(strconv.AppendInt(s.buf, int64(len(s.frame)), 10), ' '), s.frame...)
-		if len(s.buf) >= frameBytes {
-			if err := s.flush(s.buf); err != nil {
-				return err
-			}
-			s.buf = s.buf[:0]
-		}
 	}
 	if s.cfg.Protocol == UDP {
 		return nil
+	}
+	return s.stream(ctx)
+}
+
+// stream writes the buffer, and before it what a lost connection may not have
+// brought, and waits for what the peer does.
+func (s *Syslog) stream(ctx context.Context) error {
+	s.forget()
+	if s.lost {
+		for _, b := range s.sent {
+			if err := s.flush(b.data); err != nil {
+				return err
+			}
+		}
 	}
 	if err := s.flush(s.buf); err != nil {
 		return err
@@ -204,19 +228,44 @@ func (s *Syslog) write(ctx context.Context, messages []Message) error {
 	defer settle.Stop()
 	select {
 	case <-settle.C:
-		return nil
 	case <-s.broken:
 		return &ownError{"it closed the connection"}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	s.lost = false
+	s.sent = append(s.sent, sentBatch{time.Now(), bytes.Clone(s.buf)})
+	return nil
 }
 
-// flush writes all of b, within its time.
+// forget drops the batches that are too old, or too many, to be written again.
+// Those of a connection that was lost are of any age: it may have been lost long
+// ago.
+func (s *Syslog) forget() {
+	total := 0
+	for i := len(s.sent) - 1; i >= 0; i-- {
+		total += len(s.sent[i].data)
+		if total > againBytes || !s.lost && time.Since(s.sent[i].at) > againTime {
+			s.sent = slices.Delete(s.sent, 0, i+1)
+			return
+		}
+	}
+}
+
+// flush writes all of b: a datagram, or a part of the stream, each piece of which
+// must be taken in time.
 func (s *Syslog) flush(b []byte) error {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(syslogTimeout)) // a closed connection: Write says so
-	_, err := s.conn.Write(b)
-	return err
+	if s.cfg.Protocol == UDP {
+		_, err := s.conn.Write(b)
+		return err
+	}
+	for part := range slices.Chunk(b, writeBytes) {
+		_ = s.conn.SetWriteDeadline(time.Now().Add(syslogTimeout)) // a closed connection: Write says so
+		if _, err := s.conn.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // append appends a message as of RFC 5424: <PRI>1 TIME HOST c1proxy - KIND - and
