@@ -33,7 +33,6 @@ import (
 type shipment struct {
 	mu      sync.Mutex
 	records []audit.Record
-	raw     bytes.Buffer
 }
 
 func (s *shipment) add(line []byte) error {
@@ -44,14 +43,7 @@ func (s *shipment) add(line []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.records = append(s.records, r)
-	s.raw.Write(line)
 	return nil
-}
-
-func (s *shipment) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.raw.String()
 }
 
 // missing holds what has come against the log: every record is there as it stands

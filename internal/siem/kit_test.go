@@ -257,9 +257,9 @@ func (s *syslogServer) serve(conn net.Conn) {
 		if _, err := io.ReadFull(in, message); err != nil {
 			return
 		}
-		head, body, _ := bytes.Cut(message, []byte("{"))
+		head, body, _ := bytes.Cut(message, []byte(" - {")) // a host may hold a brace, and no blank
 		s.mu.Lock()
-		s.heads = append(s.heads, string(head))
+		s.heads = append(s.heads, string(head)+" - ")
 		die := s.dieAfter > 0 && n == s.dieAfter
 		if die {
 			s.dieAfter = 0
