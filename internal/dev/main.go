@@ -24,7 +24,7 @@ import (
 
 // verbs is the command line.
 type verbs struct {
-	Check       checkVerb       `cmd:"" help:"Run lint, gen --check, release and test: everything that CI asks of a change."`
+	Check       checkVerb       `cmd:"" help:"Run lint, gen --check, release, crash and test: everything that CI asks of a change."`
 	Lint        lintVerb        `cmd:"" help:"Run every static check, and name all findings."`
 	Gen         genVerb         `cmd:"" help:"Generate the Go code and the list of methods of the protos, and delete what is stale."`
 	Mirror      mirrorVerb      `cmd:"" help:"Write the protos of C1 from its OpenAPI document; then run gen."`
@@ -32,6 +32,7 @@ type verbs struct {
 	Conformance conformanceVerb `cmd:"" help:"Run the official Connect conformance suite against the production chain."`
 	Fuzz        fuzzVerb        `cmd:"" help:"Run each fuzz target for a while, one after the other."`
 	Load        loadVerb        `cmd:"" help:"Run the tests of load at full size: 10,000 connections, 10,000 calls under way."`
+	Crash       crashVerb       `cmd:"" help:"Kill the gateway under load, fail its disk and fill it, and hold its audit to its promises."`
 	Bench       benchVerb       `cmd:"" help:"Run the overhead benchmark and print its ratios."`
 	Release     releaseVerb     `cmd:"" help:"Build the last commit twice, and write the binary, its SBOM and their sums if both are the same."`
 	Vuln        vulnVerb        `cmd:"" help:"Look for known vulnerabilities that the code can reach, or say why that was skipped."`
@@ -84,6 +85,9 @@ func (v *checkVerb) Run(ctx context.Context) error {
 		if err := (&fuzzVerb{Time: v.Fuzz}).Run(ctx); err != nil {
 			return err
 		}
+	}
+	if err := (&crashVerb{Short: true, Only: "all"}).Run(ctx); err != nil {
+		return err
 	}
 	return (&testVerb{}).Run(ctx)
 }

@@ -1,0 +1,105 @@
+package c1proxy_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/c1proxy/c1proxy/gen/c1/api/app/v1/appv1connect"
+	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/sandbox"
+)
+
+// TestHangup: SIGHUP every 100 ms under load loses no record and repeats none.
+func TestHangup(t *testing.T) {
+	g, configFile := prepare(t, sandbox.Config{Remember: 1_000_000})
+	p := serveBinary(t, configFile)
+	g.url = p.url
+	var serial atomic.Int64
+	var answered sync.Map
+	ctx, cancel := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	for range 16 {
+		callers.Go(func() { g.callUntil(ctx, &serial, &answered) })
+	}
+	for range 15 {
+		time.Sleep(100 * time.Millisecond)
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	callers.Wait()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("clean stop: %v", err)
+	}
+	report, err := audit.Verify(t.Context(), g.dir, p.vkey)
+	if err != nil || report.Segments < 10 || len(report.Voids) > 0 || report.OpenIntents > 0 {
+		t.Errorf("verify: %v, %+v", err, report)
+	}
+	if misses := checkPromises(t, g, &answered); misses > 0 || g.c1.AcceptedHits() < 100 {
+		t.Errorf("%d misses in %d calls", misses, g.c1.AcceptedHits())
+	}
+	t.Logf("%d calls, %d records in %d segments", g.c1.AcceptedHits(), report.Records, report.Segments)
+}
+
+// callUntil confirms one sync after the other, and notes what was answered.
+func (g *gateway) callUntil(ctx context.Context, serial *atomic.Int64, answered *sync.Map) {
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := appv1connect.NewConnectorServiceClient(&http.Client{Transport: transport}, g.url,
+		connect.WithProtoJSON(), connect.WithInterceptors(bearer(g.keys["sync-bot"])))
+	for ctx.Err() == nil {
+		sync := fmt.Sprintf("%s%d", sandbox.ConfirmablePrefix, serial.Add(1))
+		response, err := client.ConfirmSyncValid(ctx, g.confirmation(sync))
+		if id := requestID(response, err); id != "" {
+			answered.Store(id, connect.CodeOf(err))
+		}
+	}
+}
+
+// checkPromises counts what P1 and P2 forbid.
+func checkPromises(t *testing.T, g *gateway, answered *sync.Map) (misses int) {
+	t.Helper()
+	intents, finals := map[string]int{}, map[string]int{}
+	err := audit.Query(t.Context(), g.dir, audit.Filter{}, func(r audit.Record) error {
+		switch r.Kind {
+		case audit.KindIntent:
+			intents[r.RequestID]++
+		case audit.KindOutcome, audit.KindDenied:
+			finals[r.RequestID]++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, request := range g.c1.Requests() {
+		if id := request.Header.Get("X-Request-Id"); intents[id] != 1 {
+			misses++
+			t.Errorf("C1 saw %s, which has %d intents", id, intents[id])
+		}
+	}
+	answered.Range(func(id, code any) bool {
+		if finals[id.(string)] != 1 {
+			misses++
+			t.Errorf("%s was answered with %v and has %d final records", id, code, finals[id.(string)])
+		}
+		return true
+	})
+	for id := range intents {
+		if finals[id] != 1 {
+			misses++
+			t.Errorf("the intent of %s has %d final records", id, finals[id])
+		}
+	}
+	return misses
+}
