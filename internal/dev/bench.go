@@ -18,7 +18,8 @@ type benchVerb struct {
 	Time  string `default:"3s" help:"How long each benchmark runs, or how often, such as 20000x."`
 	Count int    `default:"1" help:"How often each one runs; the median counts."`
 
-	AuditQuery int `placeholder:"RECORDS" help:"Instead: write an audit log of this many records, about 650 bytes each, below TMPDIR, and query it."`
+	AuditQuery int  `placeholder:"RECORDS" help:"Instead: write an audit log of this many records, about 650 bytes each, below TMPDIR, and query it."`
+	Audit      bool `help:"Measure instead what the audit's being on disk costs, against one in memory."`
 }
 
 // Run runs BenchmarkOverhead/<protocol>/<direct|handler|c1proxy> wherever it
@@ -27,6 +28,9 @@ type benchVerb struct {
 func (v *benchVerb) Run(ctx context.Context) error {
 	if v.AuditQuery > 0 {
 		return v.auditQuery(ctx)
+	}
+	if v.Audit {
+		return v.audit(ctx)
 	}
 	found, err := testFunctions(ctx, "BenchmarkOverhead")
 	if err != nil {

@@ -35,7 +35,7 @@ func (v *crashVerb) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("crash: %w", err)
 	}
-	c := &crash{verb: v, base: base, binary: filepath.Join(base, "proxy")}
+	c := &crash{verb: v, base: base, binary: filepath.Join(base, "proxy"), segments: 64 << 10, remember: 1_000_000}
 	if err := run(ctx, "go", "build", "-o", c.binary, "./cmd/proxy"); err != nil {
 		return fmt.Errorf("build proxy: %w", err)
 	}
@@ -67,6 +67,9 @@ type crash struct {
 	binary string
 	part   string
 	rigs   int
+	// segments is the size of a segment, in bytes; remember how many requests
+	// C1 remembers.
+	segments, remember int
 }
 
 // failed says where to look and how to see it again.

@@ -48,7 +48,7 @@ func (c *crash) newRig(at string) (*rig, error) {
 	if at == "" {
 		at = filepath.Join(base, "audit")
 	}
-	c1, err := sandbox.Start("127.0.0.1:0", sandbox.Config{Stateless: true, Remember: 1_000_000})
+	c1, err := sandbox.Start("127.0.0.1:0", sandbox.Config{Stateless: true, Remember: c.remember})
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (c *crash) newRig(at string) (*rig, error) {
 	return r, nil
 }
 
-// configuration has segments as small as may be, so that they change often.
+// configuration has limits that are not reached, but for one caller's.
 func (r *rig) configuration(secret, key string) string {
 	const enough = "{rate: 1000000, per: 1s, burst: 1000000}"
 	return fmt.Sprintf(`
@@ -95,9 +95,9 @@ teams:
     callers: [{name: reader, api_keys: [{sha256: "%[7]s"}]}]
     allow: [{methods: ["c1.**/*"], class: read}]
     limits: {team: %[2]s, caller: %[2]s}
-audit: {dir: "%[8]s", key_file: "%[9]s", segment_bytes: 65536}
+audit: {dir: "%[8]s", key_file: "%[9]s", segment_bytes: %[10]d}
 admin: {address: "127.0.0.1:0"}
-`, r.c1.URL(), enough, r.c1.Facts().ClientID, secret, authn.HashKey(r.keys["bot"]), authn.HashKey(r.keys["slow"]), authn.HashKey(r.keys["reader"]), r.dir, key)
+`, r.c1.URL(), enough, r.c1.Facts().ClientID, secret, authn.HashKey(r.keys["bot"]), authn.HashKey(r.keys["slow"]), authn.HashKey(r.keys["reader"]), r.dir, key, r.crash.segments)
 }
 
 // answer notes that a call has been answered.
