@@ -82,22 +82,18 @@ func (c *crash) failed(err error) error {
 func (c *crash) random(n int) *rand.Rand { return rand.New(rand.NewPCG(c.verb.Seed, uint64(n))) }
 
 // A crashSum is what was done and found, over several logs.
-type crashSum struct{ reached, records, indeterminate, torn, uncounted, lost int }
+type crashSum struct{ reached, records, indeterminate, torn, lost int }
 
 // add adds what the last check of a rig has found.
 func (s *crashSum) add(r *rig, f *crashFound) {
 	s.reached += f.reached
 	s.records += f.records
 	s.indeterminate += f.indeterminate
-	s.uncounted += f.uncounted
 	s.lost += r.lost
 }
 
 func (s *crashSum) String() string {
 	text := fmt.Sprintf("%d calls reached C1, %d records checked, %d intents became indeterminate, 0 misses, 0 false alarms", s.reached, s.records, s.indeterminate)
-	if s.uncounted > 0 {
-		text += fmt.Sprintf("; %d refusals without a caller were killed before they were counted", s.uncounted)
-	}
 	if s.lost > 0 {
 		text += fmt.Sprintf("; %d final records never got to a disk that failed to the last", s.lost)
 	}

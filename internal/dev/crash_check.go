@@ -13,11 +13,8 @@ import (
 // crashFound is what a check has found in one log.
 type crashFound struct {
 	records, reached, indeterminate int
-	// uncounted are refusals without a caller of which no record tells, not even
-	// by number: their process was killed before it had written it.
-	uncounted int
-	misses    []string
-	torn      bool
+	misses                          []string
+	torn                            bool
 
 	intents map[string][]audit.Record // by request id
 	finals  map[string]int            // by request id
@@ -104,16 +101,16 @@ func (f *crashFound) reach(requests []sandbox.Request) {
 }
 
 // answers holds to P2: what was answered has one final record, and nothing has
-// two. Refusals without a caller are counted together. r.mu is held.
+// two. Refusals without a caller are counted together, since one record may
+// stand for many. r.mu is held.
 func (f *crashFound) answers(r *rig) {
-	strangers := 0
+	strangers := -f.strange
 	for id, known := range r.answered {
 		switch n := f.finals[id]; {
 		case !known:
 			strangers++
 		case n == 0 && r.excused > 0:
-			r.excused--
-			r.lost++
+			r.excuse(1)
 			delete(r.answered, id)
 		case n != 1:
 			f.miss("P2: %s was answered and has %d final records", id, n)
@@ -127,7 +124,21 @@ func (f *crashFound) answers(r *rig) {
 	if f.strange > r.nameless {
 		f.miss("P2: %d refusals without a caller are on record, %d such calls were made", f.strange, r.nameless)
 	}
-	f.uncounted = max(0, strangers-f.strange)
+	missing := strangers - r.lostNameless
+	if n := min(missing, r.excused); n > 0 {
+		r.excuse(n)
+		r.lostNameless += n
+		missing -= n
+	}
+	if missing > 0 {
+		f.miss("P2: %d refusals without a caller were answered and are not on record", missing)
+	}
+}
+
+// excuse takes n final records for lost.
+func (r *rig) excuse(n int) {
+	r.excused -= n
+	r.lost += n
 }
 
 // closed holds a log that a clean stop has ended to the other half of P2: no
@@ -137,13 +148,5 @@ func (f *crashFound) closed() {
 		if f.finals[id] != 1 {
 			f.miss("P2: the intent of %s has %d final records", id, f.finals[id])
 		}
-	}
-}
-
-// counted holds a log whose gateways all have stopped cleanly to the number of
-// refusals without a caller.
-func (f *crashFound) counted() {
-	if f.uncounted > 0 {
-		f.miss("P2: %d refusals without a caller are not on record", f.uncounted)
 	}
 }

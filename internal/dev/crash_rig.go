@@ -33,8 +33,8 @@ type rig struct {
 	answered map[string]bool
 	// nameless counts the calls that were made without a caller.
 	nameless int
-	// lost counts what was excused.
-	lost int
+	// lost counts what was excused, lostNameless what of it had no caller.
+	lost, lostNameless int
 }
 
 // newRig makes a rig. Its audit's directory is made by the first gateway,
