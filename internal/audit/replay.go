@@ -20,7 +20,8 @@ type replay struct {
 	// heads are the signed heads to meet, in the order of their sizes.
 	heads []head
 	// from allows segments that end before it, and before the newest head, to
-	// be taken from their leaves without reading the records. 0 reads all.
+	// be taken from their leaves without reading the records. 0 reads all. Every
+	// intent before it has its outcome, which may stand in such a segment.
 	from uint64
 
 	tree tree
@@ -295,7 +296,7 @@ func (p *replay) record(c *cursor, r *Record) error {
 	switch {
 	case r.Kind == KindIntent && p.open[r.ID] != nil:
 		reason = "there is an open intent with this id already"
-	case r.Kind == KindIntent:
+	case r.Kind == KindIntent && r.Seq >= p.from:
 		kept := *r
 		p.open[r.ID] = &kept
 	case r.Kind == KindOutcome && r.Intent != "":

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -68,7 +67,7 @@ func (c *crash) faults(ctx context.Context) error {
 		fmt.Printf("skip  fault  strace cannot be used here: %v\n", err)
 		return skippedInCI("crash fault")
 	}
-	f := &faultRuns{crash: c, injected: map[string]int{}}
+	f := &faultRuns{crash: c}
 	for _, fault := range diskFaults() {
 		if err := f.count(ctx, fault); err != nil {
 			return err
@@ -78,9 +77,6 @@ func (c *crash) faults(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("fault: %d runs (%d refused to start, %d ended with what the disk had not taken): %v\n", f.runs, f.unstarted, f.unclean, &f.sum)
-	for _, name := range slices.Sorted(maps.Keys(f.injected)) {
-		fmt.Printf("      %4d x %s\n", f.injected[name], name)
-	}
 	return nil
 }
 
@@ -95,22 +91,23 @@ func traceable() error {
 
 // faultRuns are the runs of all faults.
 type faultRuns struct {
-	crash    *crash
-	rig      *rig // nil if the next run is to have a new one
-	used     int  // how often rig was used
-	sum      crashSum
-	injected map[string]int
+	crash *crash
+	rig   *rig // nil if the next run is to have a new one
+	used  int  // how often rig was used
+	sum   crashSum
 
 	runs, unstarted, unclean int
 }
 
-// count runs with the nth call failing, for each n.
+// count runs with the nth call failing, for each n, and prints how often it
+// did.
 func (f *faultRuns) count(ctx context.Context, fault diskFault) error {
 	most := mostFaults
 	if fault.lasting {
 		most = lastingFaults
 	}
-	for n := 1; n <= most; n++ {
+	injected, n := 0, 1
+	for ; n <= most; n++ {
 		if f.crash.verb.Short && !slices.Contains(shortFaults, n) {
 			continue
 		}
@@ -119,10 +116,11 @@ func (f *faultRuns) count(ctx context.Context, fault diskFault) error {
 			return fmt.Errorf("%v, the %d. of each thread: %w", fault, n, err)
 		}
 		if reached == 0 {
-			return nil
+			break
 		}
-		f.injected[fault.String()] += reached
+		injected += reached
 	}
+	fmt.Printf("      fault  %d x %v, up to the %d. of a thread\n", injected, fault, n-1)
 	return nil
 }
 
@@ -239,7 +237,7 @@ func (d diskFault) strace(trace string, n int) []string {
 	if d.lasting {
 		when += "+"
 	}
-	line := []string{"strace", "-D", "-f", "-qq", "--seccomp-bpf", "-y", "-o", trace, "-e", "trace=" + strings.Join(d.calls, ",")}
+	line := []string{"strace", "-D", "-f", "-qq", "--seccomp-bpf", "-y", "-e", "signal=none", "-o", trace, "-e", "trace=" + strings.Join(d.calls, ",")}
 	for i, call := range d.calls {
 		at := when
 		if i > 0 {
