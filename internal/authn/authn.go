@@ -1,12 +1,21 @@
 // Package authn turns an HTTP request into a Principal, or says why it cannot.
+//
+// There are three proofs: an API key, a token of an OIDC issuer, and a client
+// certificate. An Authorization header, if there is one, is the only proof that
+// is looked at; a certificate counts where there is none. A proof that is some
+// caller's in several teams needs the header C1proxy-Team, which chooses among
+// them and names nobody.
 package authn
 
 import (
-	"crypto/subtle"
-	"encoding/binary"
+	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -17,73 +26,173 @@ import (
 // maxAuthorization bounds an Authorization header before it is looked into.
 const maxAuthorization = 8 << 10
 
-// A Credential is one API key that proves one principal.
-type Credential struct {
-	Hash      Hash
-	Principal *principal.Principal
+// A Config says who the callers are, and by what they are known. The Principals
+// in it have no Credential, Subject or Claims, but for those of keys.
+type Config struct {
+	Keys         []Credential
+	Issuers      []IssuerConfig
+	Tokens       []TokenRule
+	Certificates []CertificateRule
+	// Authorities vouch for client certificates; nil if none are accepted.
+	Authorities *Authorities
+	// Logger is told of keys that are about to expire, and of issuers that do
+	// not answer. Required.
+	Logger *slog.Logger
 }
 
-// Keys knows the API keys. It is immutable and safe for concurrent use.
-type Keys struct {
-	byPrefix map[uint64][]Credential
+// An Authenticator knows the callers. It is safe for concurrent use.
+type Authenticator struct {
+	keys         *Keys
+	issuers      map[string]*Issuer // by URL
+	algorithms   []algorithm        // of all issuers
+	certificates []CertificateRule
+	authorities  *Authorities
+	welcome      string // what a caller without a proof is told to send
+
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 }
 
-// NewKeys returns the Keys that hold the credentials. Two with one hash are
-// an error: a key proves one principal.
-func NewKeys(credentials []Credential) (*Keys, error) {
-	keys := &Keys{byPrefix: make(map[uint64][]Credential, len(credentials))}
-	for _, c := range credentials {
-		if known := keys.find(c.Hash); known != nil {
-			return nil, fmt.Errorf("add API key %s: it belongs to %s/%s already", c.Hash.ID(), known.Team, known.Caller)
-		}
-		keys.byPrefix[c.Hash.prefix()] = append(keys.byPrefix[c.Hash.prefix()], c)
+// Open returns an Authenticator, which begins at once to ask the issuers for
+// their keys, and goes on with it until Close. It does not wait for them.
+func Open(cfg Config) (*Authenticator, error) {
+	keys, err := NewKeys(cfg.Keys)
+	if err != nil {
+		return nil, err
 	}
-	return keys, nil
-}
-
-func (h Hash) prefix() uint64 { return binary.BigEndian.Uint64(h[:]) }
-
-// find looks a hash up. The candidates are found by a part of the hash of
-// what was sent, which tells a guesser nothing about a key, and are compared
-// in constant time.
-func (k *Keys) find(hash Hash) *principal.Principal {
-	for _, c := range k.byPrefix[hash.prefix()] {
-		if subtle.ConstantTimeCompare(c.Hash[:], hash[:]) == 1 {
-			return c.Principal
+	a := &Authenticator{keys: keys, issuers: make(map[string]*Issuer, len(cfg.Issuers)),
+		certificates: cfg.Certificates, authorities: cfg.Authorities}
+	byName := make(map[string]*Issuer, len(cfg.Issuers))
+	for _, c := range cfg.Issuers {
+		if a.issuers[c.URL] != nil {
+			return nil, fmt.Errorf("add issuer %s: its url is that of %s too", c.Name, a.issuers[c.URL].cfg.Name)
 		}
+		issuer := newIssuer(c)
+		a.issuers[c.URL], byName[c.Name] = issuer, issuer
+		a.algorithms = append(a.algorithms, issuer.algorithms...)
 	}
-	return nil
+	for _, rule := range cfg.Tokens {
+		issuer := byName[rule.Issuer]
+		if issuer == nil {
+			return nil, fmt.Errorf("add caller %s/%s: there is no issuer %s", rule.Principal.Team, rule.Principal.Caller, rule.Issuer)
+		}
+		issuer.add(rule)
+	}
+	a.welcome = a.proofs()
+	var ctx context.Context
+	ctx, a.cancel = context.WithCancel(context.Background())
+	for _, issuer := range a.issuers {
+		a.running.Go(func() { issuer.run(ctx) })
+	}
+	a.running.Go(func() { keys.warn(ctx, cfg.Logger) })
+	return a, nil
 }
 
-// Authenticate returns who sent the request. The proof is the only
-// Authorization header, "Bearer" and an API key (RFC 6750, section 2.1):
-// nothing in the query, a cookie or another header is ever one. The error is
-// a *fault.Fault with connect.CodeUnauthenticated.
-func (k *Keys) Authenticate(request *http.Request) (*principal.Principal, error) {
+// Close ends what Open has begun. The Authenticator is of no use after it. Nil
+// is legal.
+func (a *Authenticator) Close() {
+	if a != nil {
+		a.cancel()
+		a.running.Wait()
+	}
+}
+
+// Issuers are the issuers, by name.
+func (a *Authenticator) Issuers() []*Issuer {
+	var all []*Issuer
+	for _, issuer := range a.issuers {
+		all = append(all, issuer)
+	}
+	slices.SortFunc(all, func(x, y *Issuer) int { return strings.Compare(x.cfg.Name, y.cfg.Name) })
+	return all
+}
+
+// proofs says what a caller may send.
+func (a *Authenticator) proofs() string {
+	words := fmt.Sprintf("send \"Authorization: Bearer %s...\"", KeyPrefix)
+	if len(a.issuers) > 0 {
+		words += ", or a token of an OIDC issuer in place of the API key"
+	}
+	if a.authorities != nil {
+		words += ", or show a client certificate"
+	}
+	return words
+}
+
+// Authenticate returns who sent the request. An Authorization header is the
+// proof if there is one: exactly one, "Bearer" and an API key or a token (RFC
+// 6750, section 2.1). Without one it is the client certificate of the request's
+// connection, which is looked at anew for each request. Nothing in the query, a
+// cookie or another header is ever a proof.
+//
+// The error is a *fault.Fault: unauthenticated for a proof that proves nothing,
+// permission_denied or invalid_argument where it proves no one caller, and
+// unavailable where an issuer's keys cannot be had. Beside an error the
+// Principal holds what was proven all the same (Credential, Subject), or is nil.
+func (a *Authenticator) Authenticate(request *http.Request) (*principal.Principal, error) {
+	of, err := a.prove(request)
+	var who *principal.Principal
+	if err == nil {
+		who, err = choose(of.callers, request.Header["C1proxy-Team"])
+	}
+	switch {
+	case err != nil && of.credential == "":
+		return nil, err
+	case err != nil:
+		return &principal.Principal{Credential: of.credential, Subject: of.subject}, err
+	case who.Credential != "": // a key's, whole as it is
+		return who, nil
+	}
+	proven := *who
+	proven.Credential, proven.Subject, proven.Claims = of.credential, of.subject, of.claims
+	return &proven, nil
+}
+
+// proven is what a proof proves.
+type proven struct {
+	// credential names the proof, subject whom it is about in its issuer's words.
+	credential, subject string
+	claims              map[string]any
+	// callers are all whose proof it is: at least one, if there is no error.
+	callers []*principal.Principal
+}
+
+// prove says what the request's proof proves. Beside an error it is what was
+// proven all the same.
+func (a *Authenticator) prove(request *http.Request) (proven, error) {
 	values := request.Header["Authorization"]
 	switch {
-	case len(values) == 0:
-		return nil, refuse(fault.Unauthenticated, "no credential was given: send \"Authorization: Bearer %s...\"", KeyPrefix)
 	case len(values) > 1:
-		return nil, refuse(fault.AmbiguousCredentials, "%d Authorization headers were given: send exactly one", len(values))
-	case len(values[0]) > maxAuthorization:
-		return nil, refuse(fault.Unauthenticated, "the Authorization header is longer than %d bytes", maxAuthorization)
+		return proven{}, refuse(fault.AmbiguousCredentials, "headers", "%d Authorization headers were given: send exactly one", len(values))
+	case len(values) == 1:
+		return a.bearer(request.Context(), values[0])
+	case request.TLS != nil && len(request.TLS.VerifiedChains) > 0 && a.authorities != nil:
+		return a.certificate(request.TLS.VerifiedChains, time.Now())
 	}
-	scheme, key, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return nil, refuse(fault.Unauthenticated, "the Authorization header's scheme is not Bearer")
-	}
-	key = strings.TrimSpace(key)
-	if err := checkKey(key); err != nil {
-		return nil, refuse(fault.Unauthenticated, "%v", err)
-	}
-	who := k.find(HashKey(key))
-	if who == nil {
-		return nil, refuse(fault.Unauthenticated, "the API key is not known here, or has been revoked")
-	}
-	return who, nil
+	return proven{}, refuse(fault.Unauthenticated, "none", "no credential was given: %s", a.welcome)
 }
 
-func refuse(reason fault.Reason, format string, args ...any) error {
-	return fault.New(connect.CodeUnauthenticated, reason, format, args...)
+// bearer says what the value of an Authorization header proves.
+func (a *Authenticator) bearer(ctx context.Context, value string) (proven, error) {
+	if len(value) > maxAuthorization {
+		return proven{}, refuse(fault.Unauthenticated, "length", "the Authorization header is longer than %d bytes", maxAuthorization)
+	}
+	scheme, text, _ := strings.Cut(value, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return proven{}, refuse(fault.Unauthenticated, "scheme", "the Authorization header's scheme is not Bearer")
+	}
+	text = strings.TrimSpace(text)
+	if len(a.issuers) > 0 && !strings.HasPrefix(text, KeyPrefix) {
+		return a.token(ctx, text, time.Now())
+	}
+	if err := checkKey(text); err != nil {
+		return proven{}, refuse(fault.Unauthenticated, "form", "%v", err)
+	}
+	return a.keys.prove(HashKey(text), time.Now())
+}
+
+// refuse returns the fault of a proof that proves nothing. check names what was
+// found wrong, for machines.
+func refuse(reason fault.Reason, check, format string, args ...any) error {
+	return fault.New(connect.CodeUnauthenticated, reason, format, args...).With("check", check)
 }

@@ -67,15 +67,35 @@ func checkKey(key string) error {
 // a key is as good as the whole.
 var keyLike = regexp.MustCompile(KeyPrefix + `[A-Za-z0-9_-]{16,}`)
 
-// Holds tells whether there is an API key in a text.
-func Holds(text string) bool { return strings.Contains(text, KeyPrefix) && keyLike.MatchString(text) }
+// tokenLike finds JWTs in a text: two parts or more, the first base64url of what
+// begins as a JSON object ("{" and a quote or a blank), the second too, or as
+// long as a signature.
+var tokenLike = regexp.MustCompile(`e(?:yJ|yA|wo|w0|wk)[A-Za-z0-9_-]{8,}\.(?:e(?:yJ|yA|wo|w0|wk)[A-Za-z0-9_-]{8,}|[A-Za-z0-9_-]{40,})(?:\.[A-Za-z0-9_-]*)*`)
 
-// Scrub returns a text with "c1p_[redacted]" for each API key in it. Whatever a
-// caller writes of its own into a record or a message goes through it: people
-// put keys where they do not belong.
+// HoldsKey tells whether there is an API key in a text.
+func HoldsKey(text string) bool {
+	return strings.Contains(text, KeyPrefix) && keyLike.MatchString(text)
+}
+
+// Holds tells whether there is an API key or a JWT in a text.
+func Holds(text string) bool {
+	return HoldsKey(text) || mayHoldToken(text) && tokenLike.MatchString(text)
+}
+
+// mayHoldToken is a quick look that most texts do not pass.
+func mayHoldToken(text string) bool {
+	return strings.IndexByte(text, '.') >= 0 && (strings.Contains(text, "ey") || strings.Contains(text, "ew"))
+}
+
+// Scrub returns a text with "c1p_[redacted]" for each API key in it, and
+// "jwt_[redacted]" for each JWT. Whatever a caller writes of its own into a
+// record or a message goes through it: people put them where they do not belong.
 func Scrub(text string) string {
-	if !strings.Contains(text, KeyPrefix) {
-		return text
+	if strings.Contains(text, KeyPrefix) {
+		text = keyLike.ReplaceAllString(text, KeyPrefix+"[redacted]")
 	}
-	return keyLike.ReplaceAllString(text, KeyPrefix+"[redacted]")
+	if mayHoldToken(text) {
+		text = tokenLike.ReplaceAllString(text, "jwt_[redacted]")
+	}
+	return text
 }

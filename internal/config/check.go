@@ -34,6 +34,7 @@ func checkConfig(cfg *configv1.Config) []Problem {
 	var p problems
 	p.tenants(cfg)
 	p.teams(cfg)
+	p.issuers(cfg)
 	p.addresses(cfg)
 	p.audit(cfg.GetAudit())
 	p.sinks(cfg.GetAudit().GetSinks())
@@ -64,8 +65,8 @@ func (p *problems) teams(cfg *configv1.Config) {
 	for i, team := range cfg.GetTeams() {
 		path := fmt.Sprintf("teams[%d]", i)
 		p.unique(names, team.GetName(), path)
-		p.reference(path+".tenant", team.GetTenant(), tenants)
-		p.callers(path, team, keys)
+		p.reference(path+".tenant", team.GetTenant(), "tenant", tenants)
+		p.callers(path, team, keys, cfg)
 		p.limit(path+".limits.team", team.GetLimits().GetTeam())
 		p.limit(path+".limits.caller", team.GetLimits().GetCaller())
 	}
@@ -74,11 +75,12 @@ func (p *problems) teams(cfg *configv1.Config) {
 // callers finds names that the team has twice, and keys that any team has
 // twice: a key must say who calls. keys has the path of each hash's first owner,
 // in lower case.
-func (p *problems) callers(team string, in *configv1.Team, keys map[string]string) {
-	names := make(map[string]string)
+func (p *problems) callers(team string, in *configv1.Team, keys map[string]string, cfg *configv1.Config) {
+	names, claimed := make(map[string]string), make(map[string]string)
 	for i, caller := range in.GetCallers() {
 		path := fmt.Sprintf("%s.callers[%d]", team, i)
 		p.unique(names, caller.GetName(), path)
+		p.proofs(path, caller, claimed, cfg)
 		for j, key := range caller.GetApiKeys() {
 			path := fmt.Sprintf("%s.api_keys[%d]", path, j)
 			hash := strings.ToLower(key.GetSha256())
@@ -104,9 +106,9 @@ func (p *problems) unique(seen map[string]string, name, path string) {
 // name is the form of a name, as in the schema: only such a text may be shown.
 var name = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
-// reference finds a name that is not in the list. It keeps silent where the
-// name that is meant may be one that could not be read.
-func (p *problems) reference(path, to string, names []string) {
+// reference finds a name that is not in the list of a kind. It keeps silent
+// where the name that is meant may be one that could not be read.
+func (p *problems) reference(path, to, kind string, names []string) {
 	switch {
 	case slices.Contains(names, to):
 		return
@@ -114,11 +116,11 @@ func (p *problems) reference(path, to string, names []string) {
 		return // it, or the name that it means, was found wrong elsewhere
 	}
 	names = slices.DeleteFunc(slices.Clone(names), func(other string) bool { return !name.MatchString(other) })
-	words := "the tenants are " + strings.Join(names[:min(len(names), 5)], ", ")
+	words := "the " + kind + "s are " + strings.Join(names[:min(len(names), 5)], ", ")
 	if near := nearest(to, names); near != "" {
 		words = fmt.Sprintf("did you mean %q?", near)
 	}
-	p.add(path, "no tenant is named %q: %s", to, words)
+	p.add(path, "no %s is named %q: %s", kind, to, words)
 }
 
 // limit finds a burst that takes too long to fill again.

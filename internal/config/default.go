@@ -32,6 +32,7 @@ var defaults = map[protoreflect.FullName]string{
 	"c1proxy.config.v1.Admin.address":             "127.0.0.1:9090",
 	"c1proxy.config.v1.Traces.sample_ratio":       "1",
 	"c1proxy.config.v1.Traces.service_name":       "c1proxy",
+	"c1proxy.config.v1.Issuer.max_token_lifetime": "24h0m0s",
 }
 
 // tags are the YAML tags that the defaults' values would have.

@@ -24,6 +24,9 @@ var patterns = map[string]string{
 	`^[A-Z_][A-Z0-9_]{0,127}$`:          "write the name of an environment variable, in capitals: a secret itself never stands in the configuration",
 	`^[!-*,-~]{1,255}$`:                 `use printable ASCII without blanks and "+", at most 255`,
 	`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`: `use letters, digits, ".", "_" and "-", at most 63, and begin with a letter or a digit`,
+	`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$`: "write a time as in RFC 3339, for example 2030-01-31T00:00:00Z",
+	`^[a-z][a-z0-9+.-]*://[A-Za-z0-9._-]+(/[A-Za-z0-9._~-]+)*(/\*)?$`:                  "write a URI such as spiffe://example.com/payments/sync-bot, or its beginning and /*",
+	`^[a-z0-9_-]+(\.[a-z0-9_-]+)*$`:                                                    "write a DNS name in lower case, without wildcards",
 }
 
 // validator holds the compiled annotations of the schema. It is made once; an
@@ -71,11 +74,7 @@ func explainViolation(violation *protovalidate.Violation, written bool) string {
 	case id == "string.pattern":
 		return patterns[rules.GetString().GetPattern()]
 	case id == "string.in":
-		var allowed []string
-		for i := range violation.RuleValue.List().Len() {
-			allowed = append(allowed, violation.RuleValue.List().Get(i).String())
-		}
-		return "must be " + strings.Join(allowed, " or ")
+		return "must be " + alternatives(violation.RuleValue.List())
 	case id == "string.max_len":
 		return fmt.Sprintf("is longer than %d characters", violation.RuleValue.Uint())
 	case id == "repeated.min_items":
@@ -100,8 +99,17 @@ func explainOneof(message string) string {
 	return "has none of " + names + ": write one"
 }
 
-// fieldRules are the annotations of a field; empty if it has none, and for an
-// item of a list, which has no field of its own: nil.
+// alternatives are the texts of a list.
+func alternatives(list protoreflect.List) string {
+	var texts []string
+	for i := range list.Len() {
+		texts = append(texts, list.Get(i).String())
+	}
+	return strings.Join(texts, " or ")
+}
+
+// fieldRules are the annotations of a field; empty if it has none, or if the
+// field is nil, as it is in a violation by an item of a list.
 func fieldRules(field protoreflect.FieldDescriptor) *validate.FieldRules {
 	if field == nil {
 		return new(validate.FieldRules)

@@ -120,6 +120,10 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	issued, err := config.Parse("c1proxy.yaml", []byte(documented+"issuers: [{name: login, url: https://login.example.com, audiences: [c1proxy]}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	seen, sinks := 0, sunk.GetAudit().GetSinks()
 	texts := comments(t)
 	messages := map[protoreflect.Name]protoreflect.Message{
@@ -129,7 +133,8 @@ func TestDefaults(t *testing.T) {
 		"Audit":          cfg.GetAudit().ProtoReflect(), "Admin": cfg.GetAdmin().ProtoReflect(),
 		"Traces":    traced.GetTelemetry().GetTraces().ProtoReflect(),
 		"AuditSink": sinks[0].ProtoReflect(), "Syslog": sinks[0].GetSyslog().ProtoReflect(), "Webhook": sinks[1].GetWebhook().ProtoReflect(),
-		"Rule": cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
+		"Issuer": issued.GetIssuers()[0].ProtoReflect(),
+		"Rule":   cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
 	}
 	eachField(t, func(path string, field protoreflect.FieldDescriptor) {
 		parts := defaultText.FindStringSubmatch(texts[string(field.FullName())])
@@ -146,7 +151,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s.%s: the default is %s, the comment says %s", path, field.Name(), got, parts[1])
 		}
 	})
-	if seen != 27 {
+	if seen != 29 {
 		t.Errorf("%d defaults in comments", seen)
 	}
 }

@@ -10,6 +10,11 @@ type Reason string
 const (
 	Unauthenticated            Reason = "UNAUTHENTICATED"
 	AmbiguousCredentials       Reason = "AMBIGUOUS_CREDENTIALS"
+	CallerUnknown              Reason = "CALLER_UNKNOWN"
+	AmbiguousCaller            Reason = "AMBIGUOUS_CALLER"
+	TeamRequired               Reason = "TEAM_REQUIRED"
+	TeamDenied                 Reason = "TEAM_DENIED"
+	IssuerUnavailable          Reason = "ISSUER_UNAVAILABLE"
 	MethodDenied               Reason = "METHOD_DENIED"
 	RateLimited                Reason = "RATE_LIMITED"
 	Overloaded                 Reason = "OVERLOADED"
@@ -38,6 +43,11 @@ const (
 var explained = map[Reason]string{
 	Unauthenticated:            "no credential was given, or it is not one that c1proxy knows",
 	AmbiguousCredentials:       "more than one Authorization header was given",
+	CallerUnknown:              "the token or the certificate is good, and no caller is configured for it",
+	AmbiguousCaller:            "the token or the certificate is that of several callers of one team",
+	TeamRequired:               "the caller belongs to several teams and C1proxy-Team does not choose one",
+	TeamDenied:                 "the caller does not belong to the team that C1proxy-Team names",
+	IssuerUnavailable:          "the keys of the token's issuer cannot be had, so nothing was sent",
 	MethodDenied:               "no rule of the caller's team allows the method",
 	RateLimited:                "a limit of the caller, its team or its tenant is used up",
 	Overloaded:                 "c1proxy has as many calls under way as it accepts, so nothing was sent",

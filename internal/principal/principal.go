@@ -13,4 +13,10 @@ type Principal struct {
 	// Credential names the proof that was given, such as the first hex digits
 	// of an API key's hash. It is never the proof itself.
 	Credential string
+	// Subject is whom the proof is about, in the words of who issued it: a
+	// token's sub, a certificate's name. It is empty for an API key.
+	Subject string
+	// Claims are what a token holds, as encoding/json decodes it; nil without a
+	// token.
+	Claims map[string]any
 }

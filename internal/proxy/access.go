@@ -1,15 +1,11 @@
 package proxy
 
 import (
-	"encoding/hex"
-	"errors"
 	"fmt"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
-	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/policy"
-	"github.com/c1proxy/c1proxy/internal/principal"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 )
 
@@ -20,7 +16,6 @@ func (g *gateway) admit(cfg *configv1.Config, methods []policy.Method) error {
 	if g.policy, problems = policy.Compile(rules, methods); len(problems) > 0 {
 		return fmt.Errorf("compile policy: rule %s: %s: %s", rules[problems[0].Rule].Name, keyOf(problems[0]), problems[0].Message)
 	}
-	var credentials []authn.Credential
 	tenantLimits := make(map[string]*configv1.Limit)
 	for _, t := range cfg.GetTenants() {
 		tenantLimits[t.GetName()] = t.GetLimit()
@@ -29,17 +24,10 @@ func (g *gateway) admit(cfg *configv1.Config, methods []policy.Method) error {
 	for _, team := range cfg.GetTeams() {
 		for _, caller := range team.GetCallers() {
 			g.limits[callerKey{team.GetName(), caller.GetName()}] = limitsOf(team, caller.GetName(), tenantLimits[team.GetTenant()])
-			of, err := credentialsOf(team, caller)
-			if err != nil {
-				return err
-			}
-			credentials = append(credentials, of...)
 		}
 	}
-	var err error
-	g.keys, err = authn.NewKeys(credentials)
 	g.revision = config.Revision(cfg)
-	return err
+	return nil
 }
 
 // position is where in the configuration a rule stands.
@@ -66,19 +54,6 @@ func keyOf(problem policy.Problem) string {
 		return "class"
 	}
 	return fmt.Sprintf("methods[%d]", problem.Method)
-}
-
-func credentialsOf(team *configv1.Team, caller *configv1.Caller) ([]authn.Credential, error) {
-	var credentials []authn.Credential
-	for _, key := range caller.GetApiKeys() {
-		var hash authn.Hash
-		if n, err := hex.Decode(hash[:], []byte(key.GetSha256())); err != nil || n != len(hash) {
-			return nil, errors.New("read API key of " + team.GetName() + "/" + caller.GetName() + ": its sha256 is not 64 hex digits")
-		}
-		credentials = append(credentials, authn.Credential{Hash: hash, Principal: &principal.Principal{
-			Caller: caller.GetName(), Team: team.GetName(), Tenant: team.GetTenant(), Credential: hash.ID()}})
-	}
-	return credentials, nil
 }
 
 // limitsOf returns the limits that a caller's calls are charged to, nil if

@@ -67,6 +67,7 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 	for _, s := range p.opened() {
 		state.Checks["sink/"+s.Name()] = shipping(s.State(), p.gateway.log.Stats().HeadSize)
 	}
+	p.checkIssuers(check, state.Checks)
 	if p.draining.Load() {
 		state.Ready = false
 		state.Checks["server"] = "stopping"

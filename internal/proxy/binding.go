@@ -27,7 +27,7 @@ type gateway struct {
 	metrics    *telemetry.Metrics
 	traces     *telemetry.Traces // nil without traces
 	log        *audit.Log
-	keys       *authn.Keys
+	callers    *authn.Authenticator
 	policy     *policy.Policy
 	limiter    *ratelimit.Limiter
 	limits     map[callerKey]*limits

@@ -107,6 +107,9 @@ func (c *call) record(kind audit.Kind) *audit.Record {
 	}
 	if c.who != nil {
 		r.Caller, r.Team, r.Tenant, r.Credential = c.who.Caller, c.who.Team, c.who.Tenant, c.who.Credential
+		if c.who.Subject != "" {
+			r.Detail = map[string]string{"subject": c.who.Subject}
+		}
 	}
 	return r
 }
@@ -125,6 +128,9 @@ func blame(r *audit.Record, f *fault.Fault) {
 	r.Code = f.Code.String()
 	r.Error = string(f.Reason)
 	r.Field = f.Metadata["field"]
+	if check := f.Metadata["check"]; check != "" {
+		r.Detail = map[string]string{"check": check}
+	}
 }
 
 // idEncoding is RFC 4648's base32 in lower case, without padding.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/catalog"
@@ -18,7 +19,7 @@ func Check(cfg *configv1.Config) []config.Problem {
 	if err != nil {
 		return []config.Problem{{Message: err.Error()}}
 	}
-	return append(checkRules(cfg, methodsOf(routes)), checkFields(cfg, routes)...)
+	return slices.Concat(checkRules(cfg, methodsOf(routes)), checkFields(cfg, routes), checkCallers(cfg))
 }
 
 // checkRules is Check for the methods that exist.

@@ -26,6 +26,10 @@ func (p *Proxy) measure() {
 		m.Counter("c1proxy_retries_total", "Requests to C1 without side effects that were made again.", labels,
 			func() float64 { return float64(t.upstream.State().Retries) })
 	}
+	for _, issuer := range p.gateway.callers.Issuers() {
+		m.Gauge("c1proxy_issuer_keys_age_seconds", "How old the keys of an OIDC issuer are; -1 while there are none.",
+			map[string]string{"issuer": issuer.Name()}, func() float64 { return ageOf(issuer.State().Fetched) })
+	}
 	m.Gauge("c1proxy_connections", "Connections of callers that are open.", nil,
 		func() float64 { open, _ := p.connections.count(); return float64(open) })
 	m.Counter("c1proxy_connections_refused_total", "Connections closed at once, because listen.max_connections were open.", nil,

@@ -17,8 +17,10 @@ import (
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/catalog"
 	"github.com/c1proxy/c1proxy/internal/credential"
+	"github.com/c1proxy/c1proxy/internal/forward"
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/route"
@@ -48,13 +50,16 @@ type Options struct {
 
 // A Proxy is a running gateway.
 type Proxy struct {
-	gateway  *gateway
-	tenants  map[string]*tenant
-	tokens   map[string]*credential.Source
+	gateway *gateway
+	tenants map[string]*tenant
+	tokens  map[string]*credential.Source
+	// authorities vouch for client certificates; nil if there are none.
+	authorities *authn.Authorities
+	toIssuers   []*forward.Transport
+	// sinks ship the audit's records; nil until they are opened.
+	sinks    atomic.Pointer[[]*siem.Sink]
 	health   *grpchealth.StaticChecker
 	services []string
-	// sinks ship the audit's records; nil until they are opened.
-	sinks atomic.Pointer[[]*siem.Sink]
 
 	server, adminServer     *http.Server
 	listener, adminListener net.Listener
@@ -92,6 +97,9 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 		return nil, err
 	}
 	if err := p.gateway.admit(cfg, methodsOf(routes)); err != nil {
+		return nil, err
+	}
+	if err := p.openCallers(cfg); err != nil {
 		return nil, err
 	}
 	if err := p.gateway.openTraces(cfg.GetTelemetry().GetTraces(), options); err != nil {
@@ -174,6 +182,9 @@ func (p *Proxy) listen(cfg *configv1.Config, all handlers) error {
 			return err
 		}
 		tlsConfig = &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}
+		if p.authorities != nil {
+			p.authorities.Accept(tlsConfig)
+		}
 	}
 	var err error
 	if p.listener, err = listen(cfg.GetListen().GetAddress()); err != nil {
@@ -281,6 +292,7 @@ func (p *Proxy) Close() error {
 	for _, t := range p.tenants {
 		t.way.close()
 	}
+	p.closeCallers()
 	p.gateway.traces.Close(context.Background()) // at the latest; stop has done it, within its time
 	if p.gateway.log != nil {
 		errs = append(errs, p.gateway.log.Close())

@@ -184,14 +184,17 @@ func limitBody(b *binding, next http.Handler) http.Handler {
 func authenticate(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*call)
-		who, err := b.gateway.keys.Authenticate(r)
+		who, err := b.gateway.callers.Authenticate(r)
+		c.who = who // of a refused one, what was proven
 		if err != nil {
-			// RFC 9110, section 11.6.1: a 401 names a scheme that would do.
-			w.Header().Set("WWW-Authenticate", `Bearer realm="c1proxy"`)
-			b.refuse(c, r, fault.Of(err))
+			f := fault.Of(err)
+			if f.Code == connect.CodeUnauthenticated {
+				// RFC 9110, section 11.6.1: a 401 names a scheme that would do.
+				w.Header().Set("WWW-Authenticate", `Bearer realm="c1proxy"`)
+			}
+			b.refuse(c, r, f)
 			return
 		}
-		c.who = who
 		next.ServeHTTP(w, r)
 	})
 }

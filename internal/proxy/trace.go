@@ -32,13 +32,15 @@ func begin(b *binding, next http.Handler) http.Handler {
 // endSpan ends the span of a call that has been answered. One that was refused
 // before its caller was known gets its span now.
 func (b *binding) endSpan(c *call, code connect.Code) {
-	if c.who == nil {
+	who := c.who
+	if who == nil || who.Team == "" {
+		who = nil // of a refused caller little is proven
 		c.span = b.gateway.traces.Stranger(b.route.Method(), c.begun)
 	}
 	if c.span == nil {
 		return
 	}
-	a := telemetry.Answered{RequestID: c.id, Procedure: b.route.Method(), Door: c.door, Who: c.who,
+	a := telemetry.Answered{RequestID: c.id, Procedure: b.route.Method(), Door: c.door, Who: who,
 		Verb: b.route.Verb, Template: b.route.Template, Code: code, Status: c.status}
 	if c.fault != nil {
 		a.Reason = string(c.fault.Reason)

@@ -51,6 +51,7 @@ type Metrics struct {
 	upstream *prometheus.CounterVec
 	tokens   *prometheus.CounterVec
 	strays   *prometheus.CounterVec
+	issuers  *prometheus.CounterVec
 	inFlight prometheus.Gauge
 }
 
@@ -74,10 +75,13 @@ func New() *Metrics {
 			Name: "c1proxy_strays_total", Help: "What bodies held and the mirror has no place for: dropped from requests and answers " +
 				"(of an unknown_any_type the whole object is kept), and passed on in what is forwarded as it came."},
 			[]string{"procedure", "direction", "kind"}),
+		issuers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "c1proxy_issuer_fetches_total", Help: "Times that the keys of an OIDC issuer were asked for, by outcome: ok or failed."},
+			[]string{"issuer", "outcome"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "c1proxy_calls_in_flight", Help: "Calls that have begun and are not answered."}),
 	}
-	m.registry.MustRegister(m.calls, m.duration, m.refusals, m.upstream, m.tokens, m.strays, m.inFlight,
+	m.registry.MustRegister(m.calls, m.duration, m.refusals, m.upstream, m.tokens, m.strays, m.issuers, m.inFlight,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -134,6 +138,18 @@ func (t *Tenant) Sent(status int) {
 func (m *Metrics) Exchanges(tenant string) func(credential, outcome string, took time.Duration) {
 	return func(credential, outcome string, _ time.Duration) {
 		m.tokens.WithLabelValues(tenant, credential, outcome).Inc()
+	}
+}
+
+// Issuer returns what counts the fetches of an OIDC issuer's keys.
+func (m *Metrics) Issuer(name string) func(ok bool) {
+	good, failed := m.issuers.WithLabelValues(name, "ok"), m.issuers.WithLabelValues(name, "failed")
+	return func(ok bool) {
+		if ok {
+			good.Inc()
+		} else {
+			failed.Inc()
+		}
 	}
 }
 

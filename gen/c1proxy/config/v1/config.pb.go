@@ -46,7 +46,9 @@ type Config struct {
 	// Where operators look: liveness, readiness and metrics.
 	Admin *Admin `protobuf:"bytes,5,opt,name=admin,proto3" json:"admin,omitempty"`
 	// What c1proxy sends out about itself. Without it, nothing.
-	Telemetry     *Telemetry `protobuf:"bytes,6,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
+	Telemetry *Telemetry `protobuf:"bytes,6,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
+	// The OIDC issuers whose tokens callers may show.
+	Issuers       []*Issuer `protobuf:"bytes,10,rep,name=issuers,proto3" json:"issuers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -119,6 +121,13 @@ func (x *Config) GetAdmin() *Admin {
 func (x *Config) GetTelemetry() *Telemetry {
 	if x != nil {
 		return x.Telemetry
+	}
+	return nil
+}
+
+func (x *Config) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
 	}
 	return nil
 }
@@ -250,13 +259,16 @@ func (x *Listen) GetDrainTimeout() *durationpb.Duration {
 	return nil
 }
 
-// A certificate and its key. Both files are read again when they change.
+// A certificate and its key. The files are read again when they change.
 type TLS struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// PEM file with the certificate and its chain. Required.
 	CertFile string `protobuf:"bytes,1,opt,name=cert_file,json=certFile,proto3" json:"cert_file,omitempty"`
 	// PEM file with the private key of the certificate. Required.
-	KeyFile       string `protobuf:"bytes,2,opt,name=key_file,json=keyFile,proto3" json:"key_file,omitempty"`
+	KeyFile string `protobuf:"bytes,2,opt,name=key_file,json=keyFile,proto3" json:"key_file,omitempty"`
+	// PEM file with the authorities that may vouch for the certificates of
+	// callers. A caller may show one, and need not. Without it none is asked for.
+	ClientCaFile  string `protobuf:"bytes,3,opt,name=client_ca_file,json=clientCaFile,proto3" json:"client_ca_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,6 +313,13 @@ func (x *TLS) GetCertFile() string {
 func (x *TLS) GetKeyFile() string {
 	if x != nil {
 		return x.KeyFile
+	}
+	return ""
+}
+
+func (x *TLS) GetClientCaFile() string {
+	if x != nil {
+		return x.ClientCaFile
 	}
 	return ""
 }
@@ -826,14 +845,19 @@ func (x *Team) GetLimits() *Limits {
 	return nil
 }
 
-// A person or program that calls with an API key.
+// A person or program that calls: with an API key, a token or a certificate.
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The caller's name, in audit records. Unique in its team. Required.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The caller's API keys. Two may be live at once, so that one can replace
-	// the other. With none the caller cannot call.
-	ApiKeys       []*ApiKey `protobuf:"bytes,2,rep,name=api_keys,json=apiKeys,proto3" json:"api_keys,omitempty"`
+	// the other.
+	ApiKeys []*ApiKey `protobuf:"bytes,2,rep,name=api_keys,json=apiKeys,proto3" json:"api_keys,omitempty"`
+	// The tokens of an OIDC issuer that are this caller's.
+	Oidc *Oidc `protobuf:"bytes,3,opt,name=oidc,proto3" json:"oidc,omitempty"`
+	// The client certificates that are this caller's. They need
+	// listen.tls.client_ca_file.
+	Mtls          *Mtls `protobuf:"bytes,4,opt,name=mtls,proto3" json:"mtls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -882,18 +906,265 @@ func (x *Caller) GetApiKeys() []*ApiKey {
 	return nil
 }
 
+func (x *Caller) GetOidc() *Oidc {
+	if x != nil {
+		return x.Oidc
+	}
+	return nil
+}
+
+func (x *Caller) GetMtls() *Mtls {
+	if x != nil {
+		return x.Mtls
+	}
+	return nil
+}
+
+// An OIDC issuer, whose signing keys are found by its discovery document.
+type Issuer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that callers refer to, in audit records and metrics. Unique.
+	// Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The issuer, letter by letter as it stands in its tokens (iss) and in its
+	// discovery document, which lies below it. Unique. Required.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// What names this c1proxy to the issuer. A token must have one of them,
+	// letter by letter, in its aud. Required.
+	Audiences []string `protobuf:"bytes,3,rep,name=audiences,proto3" json:"audiences,omitempty"`
+	// The signature algorithms that are accepted. Without it RS256, ES256 and
+	// EdDSA.
+	Algorithms []string `protobuf:"bytes,4,rep,name=algorithms,proto3" json:"algorithms,omitempty"`
+	// PEM file with the authorities that may vouch for the issuer's certificate,
+	// in place of the system's. Read again when it changes.
+	CaFile string `protobuf:"bytes,5,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
+	// Let url, and where the keys are, be plain http: for tests. Default: false.
+	AllowInsecure bool `protobuf:"varint,6,opt,name=allow_insecure,json=allowInsecure,proto3" json:"allow_insecure,omitempty"`
+	// The longest that a token may live, from iat to exp. Default: 24h0m0s.
+	MaxTokenLifetime *durationpb.Duration `protobuf:"bytes,7,opt,name=max_token_lifetime,json=maxTokenLifetime,proto3" json:"max_token_lifetime,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Issuer) Reset() {
+	*x = Issuer{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Issuer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Issuer) ProtoMessage() {}
+
+func (x *Issuer) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
+func (*Issuer) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Issuer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Issuer) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Issuer) GetAudiences() []string {
+	if x != nil {
+		return x.Audiences
+	}
+	return nil
+}
+
+func (x *Issuer) GetAlgorithms() []string {
+	if x != nil {
+		return x.Algorithms
+	}
+	return nil
+}
+
+func (x *Issuer) GetCaFile() string {
+	if x != nil {
+		return x.CaFile
+	}
+	return ""
+}
+
+func (x *Issuer) GetAllowInsecure() bool {
+	if x != nil {
+		return x.AllowInsecure
+	}
+	return false
+}
+
+func (x *Issuer) GetMaxTokenLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.MaxTokenLifetime
+	}
+	return nil
+}
+
+// Which tokens of an issuer are a caller's: those with the subject, if there is
+// one, for which the condition holds, if there is one.
+type Oidc struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the issuer. Required.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// The token's sub, letter by letter.
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// A CEL expression over claims, a map of what the token holds, that is true
+	// or false. One that fails, such as on a claim that is not there, is false.
+	Condition     string `protobuf:"bytes,3,opt,name=condition,proto3" json:"condition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Oidc) Reset() {
+	*x = Oidc{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Oidc) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Oidc) ProtoMessage() {}
+
+func (x *Oidc) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Oidc.ProtoReflect.Descriptor instead.
+func (*Oidc) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Oidc) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Oidc) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Oidc) GetCondition() string {
+	if x != nil {
+		return x.Condition
+	}
+	return ""
+}
+
+// Which client certificates are a caller's, by their subject alternative names.
+// A certificate's common name is never looked at.
+type Mtls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The certificate's only URI, such as a SPIFFE ID; or the beginning of it and
+	// "/*", for all that lies below.
+	UriSan string `protobuf:"bytes,1,opt,name=uri_san,json=uriSan,proto3" json:"uri_san,omitempty"`
+	// One of the certificate's DNS names.
+	DnsSan        string `protobuf:"bytes,2,opt,name=dns_san,json=dnsSan,proto3" json:"dns_san,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mtls) Reset() {
+	*x = Mtls{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mtls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mtls) ProtoMessage() {}
+
+func (x *Mtls) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mtls.ProtoReflect.Descriptor instead.
+func (*Mtls) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Mtls) GetUriSan() string {
+	if x != nil {
+		return x.UriSan
+	}
+	return ""
+}
+
+func (x *Mtls) GetDnsSan() string {
+	if x != nil {
+		return x.DnsSan
+	}
+	return ""
+}
+
 // An API key, of which only the hash is kept.
 type ApiKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The SHA-256 of the whole key in hex, as "proxy key new" prints it. Required.
-	Sha256        string `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Sha256 string `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// When the key ends to prove anything (RFC 3339). The log warns of it from 14
+	// days before. Without it the key lives until it is removed.
+	Expires string `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	// What people call the key, in the log.
+	Label         string `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +1176,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,12 +1189,26 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApiKey) GetSha256() string {
 	if x != nil {
 		return x.Sha256
+	}
+	return ""
+}
+
+func (x *ApiKey) GetExpires() string {
+	if x != nil {
+		return x.Expires
+	}
+	return ""
+}
+
+func (x *ApiKey) GetLabel() string {
+	if x != nil {
+		return x.Label
 	}
 	return ""
 }
@@ -950,7 +1235,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1247,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1260,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Rule) GetMethods() []string {
@@ -1012,7 +1297,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1309,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1322,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Limits) GetTeam() *Limit {
@@ -1069,7 +1354,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1366,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1379,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Limit) GetRate() uint32 {
@@ -1162,7 +1447,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1459,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1472,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Audit) GetDir() string {
@@ -1281,7 +1566,7 @@ type FieldRule struct {
 
 func (x *FieldRule) Reset() {
 	*x = FieldRule{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1578,7 @@ func (x *FieldRule) String() string {
 func (*FieldRule) ProtoMessage() {}
 
 func (x *FieldRule) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1591,7 @@ func (x *FieldRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldRule.ProtoReflect.Descriptor instead.
 func (*FieldRule) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FieldRule) GetMethods() []string {
@@ -1359,7 +1644,7 @@ type Retain struct {
 
 func (x *Retain) Reset() {
 	*x = Retain{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1656,7 @@ func (x *Retain) String() string {
 func (*Retain) ProtoMessage() {}
 
 func (x *Retain) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1669,7 @@ func (x *Retain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retain.ProtoReflect.Descriptor instead.
 func (*Retain) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Retain) GetAge() *durationpb.Duration {
@@ -1436,7 +1721,7 @@ type AuditSink struct {
 
 func (x *AuditSink) Reset() {
 	*x = AuditSink{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1733,7 @@ func (x *AuditSink) String() string {
 func (*AuditSink) ProtoMessage() {}
 
 func (x *AuditSink) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1746,7 @@ func (x *AuditSink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditSink.ProtoReflect.Descriptor instead.
 func (*AuditSink) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AuditSink) GetName() string {
@@ -1527,7 +1812,7 @@ type Syslog struct {
 
 func (x *Syslog) Reset() {
 	*x = Syslog{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1824,7 @@ func (x *Syslog) String() string {
 func (*Syslog) ProtoMessage() {}
 
 func (x *Syslog) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1837,7 @@ func (x *Syslog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syslog.ProtoReflect.Descriptor instead.
 func (*Syslog) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Syslog) GetAddress() string {
@@ -1607,7 +1892,7 @@ type Webhook struct {
 
 func (x *Webhook) Reset() {
 	*x = Webhook{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1904,7 @@ func (x *Webhook) String() string {
 func (*Webhook) ProtoMessage() {}
 
 func (x *Webhook) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1917,7 @@ func (x *Webhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
 func (*Webhook) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Webhook) GetUrl() string {
@@ -1691,7 +1976,7 @@ type WebhookHeader struct {
 
 func (x *WebhookHeader) Reset() {
 	*x = WebhookHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1988,7 @@ func (x *WebhookHeader) String() string {
 func (*WebhookHeader) ProtoMessage() {}
 
 func (x *WebhookHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +2001,7 @@ func (x *WebhookHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookHeader.ProtoReflect.Descriptor instead.
 func (*WebhookHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WebhookHeader) GetName() string {
@@ -1744,7 +2029,7 @@ type Admin struct {
 
 func (x *Admin) Reset() {
 	*x = Admin{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +2041,7 @@ func (x *Admin) String() string {
 func (*Admin) ProtoMessage() {}
 
 func (x *Admin) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +2054,7 @@ func (x *Admin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admin.ProtoReflect.Descriptor instead.
 func (*Admin) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Admin) GetAddress() string {
@@ -1791,7 +2076,7 @@ type Telemetry struct {
 
 func (x *Telemetry) Reset() {
 	*x = Telemetry{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +2088,7 @@ func (x *Telemetry) String() string {
 func (*Telemetry) ProtoMessage() {}
 
 func (x *Telemetry) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +2101,7 @@ func (x *Telemetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
 func (*Telemetry) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Telemetry) GetTraces() *Traces {
@@ -1847,7 +2132,7 @@ type Traces struct {
 
 func (x *Traces) Reset() {
 	*x = Traces{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +2144,7 @@ func (x *Traces) String() string {
 func (*Traces) ProtoMessage() {}
 
 func (x *Traces) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +2157,7 @@ func (x *Traces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traces.ProtoReflect.Descriptor instead.
 func (*Traces) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Traces) GetEndpoint() string {
@@ -1924,7 +2209,7 @@ type TraceHeader struct {
 
 func (x *TraceHeader) Reset() {
 	*x = TraceHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2221,7 @@ func (x *TraceHeader) String() string {
 func (*TraceHeader) ProtoMessage() {}
 
 func (x *TraceHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2234,7 @@ func (x *TraceHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHeader.ProtoReflect.Descriptor instead.
 func (*TraceHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TraceHeader) GetName() string {
@@ -1970,14 +2255,16 @@ var File_c1proxy_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc3\x02\n" +
+	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xf8\x02\n" +
 	"\x06Config\x121\n" +
 	"\x06listen\x18\x01 \x01(\v2\x19.c1proxy.config.v1.ListenR\x06listen\x123\n" +
 	"\atenants\x18\x02 \x03(\v2\x19.c1proxy.config.v1.TenantR\atenants\x12-\n" +
 	"\x05teams\x18\x03 \x03(\v2\x17.c1proxy.config.v1.TeamR\x05teams\x126\n" +
 	"\x05audit\x18\x04 \x01(\v2\x18.c1proxy.config.v1.AuditB\x06\xbaH\x03\xc8\x01\x01R\x05audit\x12.\n" +
 	"\x05admin\x18\x05 \x01(\v2\x18.c1proxy.config.v1.AdminR\x05admin\x12:\n" +
-	"\ttelemetry\x18\x06 \x01(\v2\x1c.c1proxy.config.v1.TelemetryR\ttelemetry\"\xdb\x04\n" +
+	"\ttelemetry\x18\x06 \x01(\v2\x1c.c1proxy.config.v1.TelemetryR\ttelemetry\x123\n" +
+	"\aissuers\x18\n" +
+	" \x03(\v2\x19.c1proxy.config.v1.IssuerR\aissuers\"\xdb\x04\n" +
 	"\x06Listen\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12(\n" +
 	"\x03tls\x18\x02 \x01(\v2\x16.c1proxy.config.v1.TLSR\x03tls\x12>\n" +
@@ -1998,10 +2285,11 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\v_reflectionB\x12\n" +
 	"\x10_max_connectionsB\f\n" +
 	"\n" +
-	"_max_calls\"\x7f\n" +
+	"_max_calls\"\xcc\x01\n" +
 	"\x03TLS\x12<\n" +
 	"\tcert_file\x18\x01 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.crtR\bcertFile\x12:\n" +
-	"\bkey_file\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.keyR\akeyFile\"\xd6\x04\n" +
+	"\bkey_file\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.keyR\akeyFile\x12K\n" +
+	"\x0eclient_ca_file\x18\x03 \x01(\tB%\xbaH\"r \x18\x80 \x92\x02\x1a/etc/c1proxy/client-ca.pemR\fclientCaFile\"\xd6\x04\n" +
 	"\x06Tenant\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xbaH'\xc8\x01\x01r\"2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x04acmeR\x04name\x12:\n" +
 	"\x03url\x18\x02 \x01(\tB(\xbaH%\xc8\x01\x01r \x18\x80\x04\x92\x02\x1ahttps://acme.conductor.oneR\x03url\x12%\n" +
@@ -2050,12 +2338,36 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x06tenant\x18\x02 \x01(\tB*\xbaH'\xc8\x01\x01r\"2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x04acmeR\x06tenant\x123\n" +
 	"\acallers\x18\x03 \x03(\v2\x19.c1proxy.config.v1.CallerR\acallers\x12-\n" +
 	"\x05allow\x18\x04 \x03(\v2\x17.c1proxy.config.v1.RuleR\x05allow\x121\n" +
-	"\x06limits\x18\x05 \x01(\v2\x19.c1proxy.config.v1.LimitsR\x06limits\"\x8c\x01\n" +
+	"\x06limits\x18\x05 \x01(\v2\x19.c1proxy.config.v1.LimitsR\x06limits\"\xe6\x01\n" +
 	"\x06Caller\x12B\n" +
 	"\x04name\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\bsync-botR\x04name\x12>\n" +
-	"\bapi_keys\x18\x02 \x03(\v2\x19.c1proxy.config.v1.ApiKeyB\b\xbaH\x05\x92\x01\x02\x10\x02R\aapiKeys\"=\n" +
+	"\bapi_keys\x18\x02 \x03(\v2\x19.c1proxy.config.v1.ApiKeyB\b\xbaH\x05\x92\x01\x02\x10\x02R\aapiKeys\x12+\n" +
+	"\x04oidc\x18\x03 \x01(\v2\x17.c1proxy.config.v1.OidcR\x04oidc\x12+\n" +
+	"\x04mtls\x18\x04 \x01(\v2\x17.c1proxy.config.v1.MtlsR\x04mtls\"\xef\x03\n" +
+	"\x06Issuer\x12?\n" +
+	"\x04name\x18\x01 \x01(\tB+\xbaH(\xc8\x01\x01r#2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x05loginR\x04name\x129\n" +
+	"\x03url\x18\x02 \x01(\tB'\xbaH$\xc8\x01\x01r\x1f\x18\x80\x04\x92\x02\x19https://login.example.comR\x03url\x129\n" +
+	"\taudiences\x18\x03 \x03(\tB\x1b\xbaH\x18\x92\x01\x15\b\x01\x10\x10\"\x0fr\r\x18\x80\x02\x92\x02\ac1proxyR\taudiences\x12r\n" +
+	"\n" +
+	"algorithms\x18\x04 \x03(\tBR\xbaHO\x92\x01L\x10\n" +
+	"\"HrFR\x05RS256R\x05RS384R\x05RS512R\x05PS256R\x05PS384R\x05PS512R\x05ES256R\x05ES384R\x05ES512R\x05EdDSAR\n" +
+	"algorithms\x127\n" +
+	"\aca_file\x18\x05 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80 \x92\x02\x13/etc/c1proxy/ca.pemR\x06caFile\x12%\n" +
+	"\x0eallow_insecure\x18\x06 \x01(\bR\rallowInsecure\x12Z\n" +
+	"\x12max_token_lifetime\x18\a \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b<R\x10maxTokenLifetime\"\x89\x02\n" +
+	"\x04Oidc\x12C\n" +
+	"\x06issuer\x18\x01 \x01(\tB+\xbaH(\xc8\x01\x01r#2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x05loginR\x06issuer\x12L\n" +
+	"\asubject\x18\x02 \x01(\tB2\xbaH/r-\x18\x80\x02\x92\x02'system:serviceaccount:payments:sync-botR\asubject\x12n\n" +
+	"\tcondition\x18\x03 \x01(\tBP\xbaHMrK\x18\x80 \x92\x02Eclaims.repository == \"acme/deploy\" && claims.ref == \"refs/heads/main\"R\tcondition\"\x91\x02\n" +
+	"\x04Mtls\x12\x8b\x01\n" +
+	"\auri_san\x18\x01 \x01(\tBr\xbaHorm\x18\x80\x102?^[a-z][a-z0-9+.-]*://[A-Za-z0-9._-]+(/[A-Za-z0-9._~-]+)*(/\\*)?$\x92\x02&spiffe://example.com/payments/sync-botR\x06uriSan\x12`\n" +
+	"\adns_san\x18\x02 \x01(\tBG\xbaHDrB\x18\xfd\x012\x1d^[a-z0-9_-]+(\\.[a-z0-9_-]+)*$\x92\x02\x1dsync-bot.payments.example.comR\x06dnsSan:\x19\xbaH\x16\"\x14\n" +
+	"\auri_san\n" +
+	"\adns_san\x10\x01\"\x9c\x02\n" +
 	"\x06ApiKey\x123\n" +
-	"\x06sha256\x18\x01 \x01(\tB\x1b\xbaH\x18\xc8\x01\x01r\x132\x11^[0-9a-fA-F]{64}$R\x06sha256\"\xb5\x01\n" +
+	"\x06sha256\x18\x01 \x01(\tB\x1b\xbaH\x18\xc8\x01\x01r\x132\x11^[0-9a-fA-F]{64}$R\x06sha256\x12\x8b\x01\n" +
+	"\aexpires\x18\x02 \x01(\tBq\xbaHn\xd8\x01\x01ri2P^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$\x92\x02\x142030-01-31T00:00:00ZR\aexpires\x12O\n" +
+	"\x05label\x18\x03 \x01(\tB9\xbaH6\xd8\x01\x01r12!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x92\x02\vlaptop-2030R\x05label\"\xb5\x01\n" +
 	"\x04Rule\x12[\n" +
 	"\amethods\x18\x01 \x03(\tBA\xbaH>\x92\x01;\b\x01\"7r5\x18\x80\x04\x92\x02/c1.api.app.v1.ConnectorService/ConfirmSyncValidR\amethods\x12+\n" +
 	"\x05class\x18\x02 \x01(\tB\x15\xbaH\x12\xd8\x01\x01r\rR\x04readR\x05writeR\x05class\x12#\n" +
@@ -2150,7 +2462,7 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
@@ -2162,68 +2474,75 @@ var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Secret)(nil),              // 7: c1proxy.config.v1.Secret
 	(*Team)(nil),                // 8: c1proxy.config.v1.Team
 	(*Caller)(nil),              // 9: c1proxy.config.v1.Caller
-	(*ApiKey)(nil),              // 10: c1proxy.config.v1.ApiKey
-	(*Rule)(nil),                // 11: c1proxy.config.v1.Rule
-	(*Limits)(nil),              // 12: c1proxy.config.v1.Limits
-	(*Limit)(nil),               // 13: c1proxy.config.v1.Limit
-	(*Audit)(nil),               // 14: c1proxy.config.v1.Audit
-	(*FieldRule)(nil),           // 15: c1proxy.config.v1.FieldRule
-	(*Retain)(nil),              // 16: c1proxy.config.v1.Retain
-	(*AuditSink)(nil),           // 17: c1proxy.config.v1.AuditSink
-	(*Syslog)(nil),              // 18: c1proxy.config.v1.Syslog
-	(*Webhook)(nil),             // 19: c1proxy.config.v1.Webhook
-	(*WebhookHeader)(nil),       // 20: c1proxy.config.v1.WebhookHeader
-	(*Admin)(nil),               // 21: c1proxy.config.v1.Admin
-	(*Telemetry)(nil),           // 22: c1proxy.config.v1.Telemetry
-	(*Traces)(nil),              // 23: c1proxy.config.v1.Traces
-	(*TraceHeader)(nil),         // 24: c1proxy.config.v1.TraceHeader
-	(*durationpb.Duration)(nil), // 25: google.protobuf.Duration
+	(*Issuer)(nil),              // 10: c1proxy.config.v1.Issuer
+	(*Oidc)(nil),                // 11: c1proxy.config.v1.Oidc
+	(*Mtls)(nil),                // 12: c1proxy.config.v1.Mtls
+	(*ApiKey)(nil),              // 13: c1proxy.config.v1.ApiKey
+	(*Rule)(nil),                // 14: c1proxy.config.v1.Rule
+	(*Limits)(nil),              // 15: c1proxy.config.v1.Limits
+	(*Limit)(nil),               // 16: c1proxy.config.v1.Limit
+	(*Audit)(nil),               // 17: c1proxy.config.v1.Audit
+	(*FieldRule)(nil),           // 18: c1proxy.config.v1.FieldRule
+	(*Retain)(nil),              // 19: c1proxy.config.v1.Retain
+	(*AuditSink)(nil),           // 20: c1proxy.config.v1.AuditSink
+	(*Syslog)(nil),              // 21: c1proxy.config.v1.Syslog
+	(*Webhook)(nil),             // 22: c1proxy.config.v1.Webhook
+	(*WebhookHeader)(nil),       // 23: c1proxy.config.v1.WebhookHeader
+	(*Admin)(nil),               // 24: c1proxy.config.v1.Admin
+	(*Telemetry)(nil),           // 25: c1proxy.config.v1.Telemetry
+	(*Traces)(nil),              // 26: c1proxy.config.v1.Traces
+	(*TraceHeader)(nil),         // 27: c1proxy.config.v1.TraceHeader
+	(*durationpb.Duration)(nil), // 28: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
 	3,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
 	8,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
-	14, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
-	21, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
-	22, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
-	2,  // 6: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	25, // 7: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
-	25, // 8: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
-	25, // 9: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
-	5,  // 10: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
-	13, // 11: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	25, // 12: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
-	4,  // 13: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
-	7,  // 14: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
-	7,  // 15: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 16: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
-	7,  // 17: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
-	6,  // 18: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
-	7,  // 19: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 20: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
-	9,  // 21: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
-	11, // 22: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
-	12, // 23: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
-	10, // 24: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
-	13, // 25: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
-	13, // 26: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	25, // 27: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	15, // 28: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
-	16, // 29: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
-	17, // 30: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
-	25, // 31: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
-	18, // 32: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
-	19, // 33: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
-	20, // 34: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
-	7,  // 35: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
-	23, // 36: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	24, // 37: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	7,  // 38: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	17, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
+	24, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
+	25, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
+	10, // 6: c1proxy.config.v1.Config.issuers:type_name -> c1proxy.config.v1.Issuer
+	2,  // 7: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
+	28, // 8: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
+	28, // 9: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
+	28, // 10: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
+	5,  // 11: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
+	16, // 12: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
+	28, // 13: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	4,  // 14: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
+	7,  // 15: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
+	7,  // 16: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 17: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
+	7,  // 18: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
+	6,  // 19: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
+	7,  // 20: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 21: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
+	9,  // 22: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
+	14, // 23: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
+	15, // 24: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
+	13, // 25: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
+	11, // 26: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
+	12, // 27: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
+	28, // 28: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
+	16, // 29: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
+	16, // 30: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
+	28, // 31: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	18, // 32: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
+	19, // 33: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
+	20, // 34: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
+	28, // 35: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
+	21, // 36: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
+	22, // 37: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
+	23, // 38: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
+	7,  // 39: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
+	26, // 40: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	27, // 41: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	7,  // 42: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -2233,17 +2552,17 @@ func file_c1proxy_config_v1_config_proto_init() {
 	}
 	file_c1proxy_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[16].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[23].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[26].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
