@@ -26,7 +26,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 })
 
 // CompileCondition compiles an expression, whose value must be a bool. The
-// error has one line, and tells the place in the text.
+// error has one line, and tells the place of the first mistake in the text.
 func CompileCondition(text string) (*Condition, error) {
 	env, err := environment()
 	if err != nil {
@@ -34,11 +34,9 @@ func CompileCondition(text string) (*Condition, error) {
 	}
 	ast, issues := env.Compile(text)
 	if issues.Err() != nil {
-		var found []string
-		for _, e := range issues.Errors() {
-			found = append(found, fmt.Sprintf("%d:%d: %s", e.Location.Line(), e.Location.Column()+1, strings.Join(strings.Fields(e.Message), " ")))
-		}
-		return nil, errors.New("is no CEL expression over claims: " + strings.Join(found, "; "))
+		e := issues.Errors()[0] // the others mostly follow from it
+		text, _, _ := strings.Cut(strings.Join(strings.Fields(e.Message), " "), " expecting {")
+		return nil, fmt.Errorf("is no CEL expression over claims: %d:%d: %s", e.Location.Line(), e.Location.Column()+1, text)
 	}
 	if ast.OutputType() != cel.BoolType {
 		return nil, fmt.Errorf("is of type %s: write a comparison, which is true or false, such as claims.admin == true", ast.OutputType())

@@ -190,6 +190,12 @@ func TestDocuments(t *testing.T) {
 			})
 		})
 	}
+	moved := &login{keys: public(), moved: true}
+	bubble(t, moved, func(t *testing.T, a *authn.Authenticator) {
+		if got := show(t, a, ecToken(t, "ec")); got != "ISSUER_UNAVAILABLE" || moved.hits["/moved"] != 0 {
+			t.Errorf("moved: %q, %v", got, moved.hits)
+		}
+	})
 	short := &login{keys: map[string]crypto.PublicKey{"rsa": newRSA(1024).Public()}}
 	bubble(t, short, func(t *testing.T, a *authn.Authenticator) {
 		if got := show(t, a, ecToken(t, "rsa")); got != "UNAUTHENTICATED kid" {

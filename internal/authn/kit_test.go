@@ -61,6 +61,7 @@ type login struct {
 	jwksURI string
 	keys    map[string]crypto.PublicKey
 	raw     string // in place of the keys
+	moved   bool   // to a place that is not followed
 	down    bool
 	slow    time.Duration
 	hits    map[string]int // by path
@@ -130,6 +131,9 @@ func (l *login) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if down {
 		return nil, errors.New("down, and its error holds a secret")
+	}
+	if l.moved && r.URL.Path != "/moved" {
+		return &http.Response{StatusCode: http.StatusFound, Body: http.NoBody, Header: http.Header{"Location": {"/moved"}}, Request: r}, nil
 	}
 	status := http.StatusOK
 	if body == nil {

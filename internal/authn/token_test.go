@@ -165,6 +165,7 @@ func TestKeyIsBoundToIssuer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := &login{keys: public()}, &login{keys: map[string]crypto.PublicKey{"ec": otherEC().Public()}}
 		other := second.config()
+		other.Algorithms = []string{"ES256"}
 		other.Name, other.URL, second.issuer = "other", "https://other.example.com/realm", "https://other.example.com/realm"
 		a := open(t, authn.Config{Issuers: []authn.IssuerConfig{first.config(), other}, Tokens: append([]authn.TokenRule{
 			{Issuer: "other", Subject: defaultSub, Principal: &principal.Principal{Team: "x", Caller: "y"}}}, ruled...)})
@@ -174,6 +175,10 @@ func TestKeyIsBoundToIssuer(t *testing.T) {
 		}
 		if got := show(t, a, sign(t, jose.ES256, otherEC(), "ec", claimed(map[string]any{"iss": other.URL}))); got != "" {
 			t.Errorf("its own: %q", got)
+		}
+		second.publish(map[string]crypto.PublicKey{"rsa": rsaKey().Public()})
+		if got := show(t, a, sign(t, jose.RS256, rsaKey(), "rsa", claimed(map[string]any{"iss": other.URL}))); got != "UNAUTHENTICATED alg" {
+			t.Errorf("an algorithm of the first's: %q", got)
 		}
 	})
 }
