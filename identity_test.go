@@ -461,10 +461,13 @@ func TestCertificateOnOpenConnection(t *testing.T) {
 	}
 	next := newAuthority(t, "next")
 	s.clients.write(s.clientCA, next.pem())
-	until(t, "the authority is removed", func() bool { return call(client) == "UNAUTHENTICATED" })
 	renewed := next.issue(nil, syncURI)
-	if got := call(s.proving(protocols[2], proof{certificate: &renewed})); got != "" {
-		t.Errorf("the new authority's: %s", got)
+	until(t, "the new authority's certificate is accepted", func() bool {
+		_, err := s.proving(protocols[2], proof{certificate: &renewed}).List(t.Context(), connect.NewRequest(&appv1.ConnectorServiceListRequest{AppId: s.facts.AppID}))
+		return err == nil
+	})
+	if got := call(client); got != "UNAUTHENTICATED" {
+		t.Errorf("the removed authority's: %s", got)
 	}
 	s.clients.write(s.clientCA, []byte("half a file"))
 	until(t, "the log tells of the file", func() bool {
@@ -579,5 +582,11 @@ func TestTokenWhereItDoesNotBelong(t *testing.T) {
 	status, header, body := do(t, s.httpClient(false), r)
 	if status != 400 || strings.Contains(body, token) || s.records(header.Get("X-Request-Id"))[0].Reason != "because of jwt_[redacted]" {
 		t.Errorf("got %d %s", status, body)
+	}
+	// A path is recorded, and C1 writes it down too.
+	r = s.post("c1.api.app.v1.ConnectorService/List", token, `{"appId":"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl"}`)
+	status, header, body = do(t, s.httpClient(false), r)
+	if records := s.records(header.Get("X-Request-Id")); status != 400 || !strings.Contains(body, "BAD_PATH_VALUE") || len(records[0].Path) != 0 {
+		t.Errorf("got %d %s, %+v", status, body, records)
 	}
 }

@@ -47,6 +47,7 @@ type Authenticator struct {
 	algorithms   []algorithm        // of all issuers
 	certificates []CertificateRule
 	authorities  *Authorities
+	memory       memory
 	welcome      string // what a caller without a proof is told to send
 
 	cancel  context.CancelFunc

@@ -68,6 +68,7 @@ type Issuer struct {
 
 	mu      sync.Mutex
 	keys    map[string]jose.JSONWebKey // guarded by mu; by kid
+	round   uint64                     // guarded by mu; counts the fetches that brought keys
 	fetched time.Time                  // guarded by mu; when keys were had, zero for never
 	failure error                      // guarded by mu; of the last fetch
 	flying  bool                       // guarded by mu; a fetch is under way, or about to be
@@ -148,6 +149,7 @@ func (i *Issuer) refresh(ctx context.Context) error {
 	}
 	if err == nil {
 		i.keys, i.fetched = keys, time.Now()
+		i.round++
 	}
 	i.failure, i.flying = err, false
 	close(i.landed)
@@ -205,6 +207,20 @@ func (i *Issuer) look(id string, ask bool) (key jose.JSONWebKey, landed chan str
 		return key, nil, i.unavailable()
 	}
 	return key, nil, refuse(fault.Unauthenticated, "kid", "the token's key (kid) is none of issuer %s's", i.cfg.Name)
+}
+
+// currentRound counts the fetches that have brought keys.
+func (i *Issuer) currentRound() uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.round
+}
+
+// inRound tells whether the keys are those of a round, and can still be used.
+func (i *Issuer) inRound(round uint64, now time.Time) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.round == round && i.usable(now) == nil
 }
 
 // usable says why the keys cannot be used. Called with mu held.

@@ -35,17 +35,18 @@ func ecToken(t *testing.T, kid string) string {
 func TestRotation(t *testing.T) {
 	issuer := &login{keys: map[string]crypto.PublicKey{"old": ecKey().Public()}}
 	bubble(t, issuer, func(t *testing.T, a *authn.Authenticator) {
-		if got := show(t, a, ecToken(t, "old")); got != "" || issuer.fetches() != 1 {
+		old := ecToken(t, "old") // the same each time, so that it is remembered
+		if got := show(t, a, old); got != "" || issuer.fetches() != 1 {
 			t.Fatalf("old: %q after %d fetches", got, issuer.fetches())
 		}
 		issuer.publish(map[string]crypto.PublicKey{"new": ecKey().Public()})
-		if got := show(t, a, ecToken(t, "old")); got != "" {
+		if got := show(t, a, old); got != "" {
 			t.Errorf("old, as long as its removal is not known: %q", got)
 		}
 		if got := show(t, a, ecToken(t, "new")); got != "" || issuer.fetches() != 2 {
 			t.Errorf("new: %q after %d fetches", got, issuer.fetches())
 		}
-		if got := show(t, a, ecToken(t, "old")); got != "UNAUTHENTICATED kid" {
+		if got := show(t, a, old); got != "UNAUTHENTICATED kid" {
 			t.Errorf("old, removed: %q", got)
 		}
 		issuer.publish(nil)
@@ -54,6 +55,48 @@ func TestRotation(t *testing.T) {
 			t.Errorf("new, removed: %q", got)
 		}
 	})
+}
+
+// What is remembered of a token lasts no longer than the token, its key, and the
+// keys of an issuer that does not answer.
+func TestMemory(t *testing.T) {
+	for name, test := range map[string]struct {
+		claims map[string]any
+		change func(*login)
+		after  time.Duration
+		want   string
+	}{
+		"as it was":        {nil, func(*login) {}, 50 * time.Second, ""},
+		"expired":          {map[string]any{"exp": time.Date(2000, 1, 1, 0, 0, 20, 0, time.UTC).Unix()}, func(*login) {}, 51 * time.Second, "UNAUTHENTICATED exp"},
+		"its key removed":  {nil, func(l *login) { l.publish(nil) }, 6 * time.Minute, "UNAUTHENTICATED kid"},
+		"its key replaced": {nil, func(l *login) { l.publish(map[string]crypto.PublicKey{"ec": otherEC().Public()}) }, 6 * time.Minute, "UNAUTHENTICATED signature"},
+		"the issuer down":  {nil, func(l *login) { l.set(true) }, 50 * time.Minute, ""},
+		"the issuer lost":  {nil, func(l *login) { l.set(true) }, 61 * time.Minute, "ISSUER_UNAVAILABLE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			issuer := &login{keys: public()}
+			synctest.Test(t, func(t *testing.T) {
+				cfg := issuer.config()
+				cfg.MaxLifetime = 24 * time.Hour
+				a := open(t, authn.Config{Issuers: []authn.IssuerConfig{cfg}, Tokens: ruled})
+				defer a.Close()
+				if test.claims == nil {
+					test.claims = map[string]any{"exp": time.Now().Add(3 * time.Hour).Unix()}
+				}
+				token := sign(t, jose.ES256, ecKey(), "ec", claimed(test.claims))
+				if got := show(t, a, token); got != "" {
+					t.Fatalf("at first: %q", got)
+				}
+				test.change(issuer)
+				for end := time.Now().Add(test.after); time.Now().Before(end); time.Sleep(9 * time.Second) {
+					show(t, a, token)
+				}
+				if got := show(t, a, token); got != test.want {
+					t.Errorf("got %q, want %q", got, test.want)
+				}
+			})
+		})
+	}
 }
 
 // Any number of tokens with unknown keys cause one fetch in ten seconds, and

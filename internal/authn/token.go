@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -42,45 +43,71 @@ var unwanted = []string{"crit", "b64", "jku", "jwk", "x5u", "x5c", "enc", "zip"}
 // tokens that are made for another purpose (RFC 8725, section 3.11).
 var types = []string{"", "jwt", "at+jwt", "application/jwt", "application/at+jwt"}
 
-// token says what a token of an issuer proves. First it is read, and nothing in
-// it believed; then its signature is verified with a key of the issuer that it
-// names; then its claims are held against the issuer's rules.
+// token says what a token of an issuer proves, which may be remembered.
 func (a *Authenticator) token(ctx context.Context, text string, now time.Time) (proven, error) {
+	if len(text) > maxRememberedSize {
+		p, _, err := a.verify(ctx, text, now)
+		return p, err
+	}
+	hash := sha256.Sum256([]byte(text))
+	if p, ok := a.memory.find(hash, now); ok {
+		return p, nil
+	}
+	p, from, err := a.verify(ctx, text, now)
+	if err == nil {
+		expires, _ := timeOf(p.claims, "exp") // it was read before
+		a.memory.keep(hash, remembered{proven: p, issuer: from.issuer, round: from.round}, now, expires)
+	}
+	return p, err
+}
+
+// origin is by which keys a token was verified.
+type origin struct {
+	issuer *Issuer
+	round  uint64
+}
+
+// verify says what a token proves. First it is read, and nothing in it believed;
+// then its signature is verified with a key of the issuer that it names; then its
+// claims are held against the issuer's rules.
+func (a *Authenticator) verify(ctx context.Context, text string, now time.Time) (p proven, from origin, err error) {
 	header, problem := readHeader(text)
 	if problem != "" {
-		return proven{}, refuse(fault.Unauthenticated, "header", "the token %s", problem)
+		return p, from, refuse(fault.Unauthenticated, "header", "the token %s", problem)
 	}
 	signed, err := jose.ParseSignedCompact(text, a.algorithms)
 	if err != nil {
-		return proven{}, refuse(fault.Unauthenticated, "form", "the token does not read as a JWT with one signature by an accepted algorithm")
+		return p, from, refuse(fault.Unauthenticated, "form", "the token does not read as a JWT with one signature by an accepted algorithm")
 	}
 	claims := make(map[string]any)
 	if err := json.Unmarshal(signed.UnsafePayloadWithoutVerification(), &claims); err != nil {
-		return proven{}, refuse(fault.Unauthenticated, "form", "the token's claims do not read as one JSON object")
+		return p, from, refuse(fault.Unauthenticated, "form", "the token's claims do not read as one JSON object")
 	}
 	url, _ := claims["iss"].(string) // letter by letter: it is a key
 	issuer := a.issuers[url]
 	switch {
 	case issuer == nil:
-		return proven{}, refuse(fault.Unauthenticated, "iss", "the token's issuer (iss) is none that this c1proxy knows")
+		return p, from, refuse(fault.Unauthenticated, "iss", "the token's issuer (iss) is none that this c1proxy knows")
 	case !slices.Contains(issuer.algorithms, algorithm(header.Algorithm)):
-		return proven{}, refuse(fault.Unauthenticated, "alg", "the token's algorithm is not accepted of issuer %s", issuer.cfg.Name)
+		return p, from, refuse(fault.Unauthenticated, "alg", "the token's algorithm is not accepted of issuer %s", issuer.cfg.Name)
 	}
+	from = origin{issuer, issuer.currentRound()} // before the key is read: of two rounds the older one is noted
 	key, err := issuer.key(ctx, header.KeyID)
 	if err != nil {
-		return proven{}, err
+		return p, from, err
 	}
 	if key.Algorithm != "" && key.Algorithm != header.Algorithm {
-		return proven{}, refuse(fault.Unauthenticated, "alg", "the token's algorithm is not its key's")
+		return p, from, refuse(fault.Unauthenticated, "alg", "the token's algorithm is not its key's")
 	}
 	// The payload is the one that was read above: a compact JWS has one.
 	if _, err := signed.Verify(key.Key); err != nil {
-		return proven{}, refuse(fault.Unauthenticated, "signature", "the token's signature is not that of issuer %s", issuer.cfg.Name)
+		return p, from, refuse(fault.Unauthenticated, "signature", "the token's signature is not that of issuer %s", issuer.cfg.Name)
 	}
 	if check, problem := issuer.check(claims, now); check != "" {
-		return proven{}, refuse(fault.Unauthenticated, check, "the token %s", problem)
+		return p, from, refuse(fault.Unauthenticated, check, "the token %s", problem)
 	}
-	return issuer.callersOf(claims, header.KeyID)
+	p, err = issuer.callersOf(claims, header.KeyID)
+	return p, from, err
 }
 
 // header is what is used of a token's header.
