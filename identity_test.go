@@ -379,6 +379,7 @@ func TestRefusedProofs(t *testing.T) {
 		{proof{name: "two URIs", certificate: pointer(s.clients.issue(nil, syncURI, "spiffe://example.com/x"))}, "CALLER_UNKNOWN", ""},
 		{proof{name: "URI below", certificate: pointer(s.clients.issue(nil, syncURI+"/x"))}, "CALLER_UNKNOWN", ""},
 		{proof{name: "URI above", certificate: pointer(s.clients.issue(nil, "spiffe://example.com/readers"))}, "CALLER_UNKNOWN", ""},
+		{proof{name: "URI beside", certificate: pointer(s.clients.issue(nil, "spiffe://example.com/readers-too/laptop"))}, "CALLER_UNKNOWN", ""},
 		{proof{name: "dots", certificate: pointer(s.clients.issue(nil, "spiffe://example.com/readers/../payments"))}, "CALLER_UNKNOWN", ""},
 		{proof{name: "escaped", certificate: pointer(s.clients.issue(nil, "spiffe://example.com/readers/%2e%2e"))}, "CALLER_UNKNOWN", ""},
 		{proof{name: "a query", certificate: pointer(s.clients.issue(nil, readerURI+"?x"))}, "CALLER_UNKNOWN", ""},
@@ -583,10 +584,10 @@ func TestTokenWhereItDoesNotBelong(t *testing.T) {
 	if status != 400 || strings.Contains(body, token) || s.records(header.Get("X-Request-Id"))[0].Reason != "because of jwt_[redacted]" {
 		t.Errorf("got %d %s", status, body)
 	}
-	// A path is recorded, and C1 writes it down too.
+	// C1 writes paths down too.
 	r = s.post("c1.api.app.v1.ConnectorService/List", token, `{"appId":"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl"}`)
 	status, header, body = do(t, s.httpClient(false), r)
-	if records := s.records(header.Get("X-Request-Id")); status != 400 || !strings.Contains(body, "BAD_PATH_VALUE") || len(records[0].Path) != 0 {
+	if records := s.records(header.Get("X-Request-Id")); status != 400 || !strings.Contains(body, "BAD_PATH_VALUE") || len(records) != 1 || records[0].Path[0].Value != "jwt_[redacted]" {
 		t.Errorf("got %d %s, %+v", status, body, records)
 	}
 }
