@@ -1,7 +1,6 @@
 package authn_test
 
 import (
-	"bytes"
 	"crypto"
 	"encoding/json"
 	"fmt"
@@ -134,7 +133,7 @@ func TestKeyFlood(t *testing.T) {
 func TestOutage(t *testing.T) {
 	issuer := &login{keys: public(), down: true}
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log journal
 		cfg := issuer.config()
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		outcomes := make(map[bool]int)
@@ -178,6 +177,7 @@ func TestOutage(t *testing.T) {
 		if got := show(t, a, ecToken(t, "ec")); got != "" {
 			t.Errorf("back again: %q", got)
 		}
+		synctest.Wait()
 		if strings.Count(log.String(), "cannot be had") != 2 || strings.Count(log.String(), "had again") != 2 || strings.Contains(log.String(), "secret") {
 			t.Errorf("log:\n%s", log.String())
 		}
@@ -250,17 +250,19 @@ func TestDocuments(t *testing.T) {
 // Keys are warned of from 14 days before they expire, each day.
 func TestKeyWarning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log journal
 		hash := authn.HashKey(authn.NewKey())
 		a := open(t, authn.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Keys: []authn.Credential{
 			{Hash: hash, Principal: bot, Label: "laptop", Expires: time.Now().Add(16*24*time.Hour + time.Minute)},
 			{Hash: authn.HashKey(authn.NewKey()), Principal: bot}}})
 		defer a.Close()
 		time.Sleep(47 * time.Hour)
-		if log.Len() != 0 {
+		synctest.Wait()
+		if log.String() != "" {
 			t.Errorf("16 days before: %s", log.String())
 		}
 		time.Sleep(26 * time.Hour)
+		synctest.Wait()
 		text := log.String()
 		for _, want := range []string{"expires soon", "caller=sync-bot", "label=laptop", hash.ID()} {
 			if !strings.Contains(text, want) || strings.Count(text, "\n") != 1 {
@@ -268,6 +270,7 @@ func TestKeyWarning(t *testing.T) {
 			}
 		}
 		time.Sleep(15 * 24 * time.Hour)
+		synctest.Wait()
 		if text := log.String(); strings.Count(text, "\n") != 16 || !strings.Contains(text, "has expired") {
 			t.Errorf("after it: %s", text)
 		}

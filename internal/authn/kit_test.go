@@ -146,6 +146,24 @@ func (l *login) config() authn.IssuerConfig {
 	return authn.IssuerConfig{Name: "login", URL: loginURL, Audiences: []string{"c1proxy"}, MaxLifetime: time.Hour, Transport: l, Logger: slog.New(slog.DiscardHandler)}
 }
 
+// A journal is a log for several goroutines.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
 // claimed are good claims, with changes; a nil removes one.
 func claimed(change map[string]any) map[string]any {
 	now := time.Now()
