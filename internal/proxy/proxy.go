@@ -108,19 +108,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	if err := p.openTenants(cfg, options); err != nil {
 		return nil, err
 	}
-	p.gateway.log, err = audit.Open(ctx, audit.Config{
-		Dir: cfg.GetAudit().GetDir(), KeyFile: cfg.GetAudit().GetKeyFile(), Origin: cfg.GetAudit().GetOrigin(),
-		Holds: p.Holds, SegmentBytes: int64(cfg.GetAudit().GetSegmentBytes()), MinFreeBytes: cfg.GetAudit().GetMinFreeBytes(),
-		ReserveBytes: cfg.GetAudit().GetReserveBytes(), Logger: options.Logger,
-		Retain: audit.Retain{Age: cfg.GetAudit().GetRetain().GetAge().AsDuration(), Bytes: int64(cfg.GetAudit().GetRetain().GetBytes()),
-			ArchiveDir: cfg.GetAudit().GetRetain().GetArchiveDir()}})
-	if err != nil {
-		return nil, err
-	}
-	if p.gateway.plans, err = plansOf(cfg.GetAudit(), routes); err != nil {
-		return nil, err
-	}
-	if err := p.openSinks(cfg.GetAudit(), routes, options); err != nil {
+	if err := p.openAudit(ctx, cfg.GetAudit(), routes, options); err != nil {
 		return nil, err
 	}
 	handlers := p.gateway.bind(routes, func(r *route.Route) destination {
@@ -134,6 +122,24 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	p.measure()
 	p.measureSinks()
 	return p, p.listen(cfg, handlers)
+}
+
+// openAudit opens the log, what says which fields it records, and what ships
+// its records.
+func (p *Proxy) openAudit(ctx context.Context, cfg *configv1.Audit, routes []*route.Route, options Options) (err error) {
+	p.gateway.log, err = audit.Open(ctx, audit.Config{
+		Dir: cfg.GetDir(), KeyFile: cfg.GetKeyFile(), Origin: cfg.GetOrigin(),
+		SegmentBytes: int64(cfg.GetSegmentBytes()), MinFreeBytes: cfg.GetMinFreeBytes(), ReserveBytes: cfg.GetReserveBytes(),
+		Retain: audit.Retain{Age: cfg.GetRetain().GetAge().AsDuration(), Bytes: int64(cfg.GetRetain().GetBytes()),
+			ArchiveDir: cfg.GetRetain().GetArchiveDir()},
+		Holds: p.Holds, Logger: options.Logger})
+	if err != nil {
+		return err
+	}
+	if p.gateway.plans, err = plansOf(cfg, routes); err != nil {
+		return err
+	}
+	return p.openSinks(cfg, routes, options)
 }
 
 // loadRoutes returns the routes of the mirror and of the local procedures,
