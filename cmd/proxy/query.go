@@ -30,7 +30,7 @@ type auditQueryCommand struct {
 	RequestID       string      `name:"request-id" help:"Only this request's."`
 	ClientRequestID string      `name:"client-request-id" help:"Only those of the request that its caller named so."`
 	Intent          string      `placeholder:"ID" help:"Only the intent with this id, and its outcome."`
-	Path            []pathValue `sep:"none" placeholder:"NAME=VALUE" help:"Only calls with this path value, or with VALUE under any name (=VALUE if it has a \"=\"). Repeated: all of them."`
+	Path            []pathValue `sep:"none" placeholder:"NAME=VALUE" help:"Only calls with this path value or recorded field, or with VALUE under any name (=VALUE if it has a \"=\"). Repeated: all of them."`
 
 	Limit   int  `placeholder:"N" help:"Stop after this many."`
 	Reverse bool `help:"The newest first."`

@@ -29,8 +29,8 @@ type Filter struct {
 	// Intent matches the intent with this ID and its outcome.
 	Intent string
 	Event  string
-	// Path matches a record that has each of these among its path values. An
-	// empty name stands for any.
+	// Path matches a record that has each of these among its path values and the
+	// other fields of its request. An empty name stands for any.
 	Path Fields
 }
 
@@ -142,7 +142,7 @@ func (m *matcher) match(r *Record) bool {
 		return false
 	}
 	for _, wanted := range f.Path {
-		if !wanted.among(r.Path) {
+		if !wanted.among(r.Path) && !wanted.among(r.Request) {
 			return false
 		}
 	}

@@ -55,7 +55,7 @@ const (
 	keyID      keyKind = iota // the record's own, and that of its intent
 	keyRequest                // request_id
 	keyClient                 // client_request_id
-	keyPath                   // a path value, under whatever name
+	keyPath                   // a path value or a recorded field, under whatever name
 )
 
 // eachKey calls yield for each key of a record.
@@ -68,8 +68,10 @@ func eachKey(r *Record, yield func(keyKind, string)) {
 			yield(k.kind, k.value)
 		}
 	}
-	for _, f := range r.Path {
-		yield(keyPath, f.Value)
+	for _, fields := range [...]Fields{r.Path, r.Request} {
+		for _, f := range fields {
+			yield(keyPath, f.Value)
+		}
 	}
 }
 

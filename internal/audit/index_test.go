@@ -83,6 +83,9 @@ func someRecord(i int, t *rapid.T) audit.Record {
 		if rapid.Bool().Draw(t, name) {
 			r.Path = append(r.Path, audit.Field{Name: name, Value: of("value", somePaths)})
 		}
+		if rapid.Bool().Draw(t, "request "+name) {
+			r.Request = append(r.Request, audit.Field{Name: name, Value: of("value", somePaths)})
+		}
 	}
 	return r
 }
@@ -130,7 +133,7 @@ func someFilter(t *rapid.T, n int) (f audit.Filter) {
 func wanted(f audit.Filter, r audit.Record) bool {
 	same := func(asked, is string) bool { return asked == "" || asked == is }
 	for _, p := range f.Path {
-		if !slices.ContainsFunc(r.Path, func(has audit.Field) bool { return p.Value == has.Value && same(p.Name, has.Name) }) {
+		if !slices.ContainsFunc(slices.Concat(r.Path, r.Request), func(has audit.Field) bool { return p.Value == has.Value && same(p.Name, has.Name) }) {
 			return false
 		}
 	}
@@ -429,7 +432,7 @@ func TestQueryLive(t *testing.T) {
 	for w := range 2 {
 		writing.Go(func() {
 			for i := range 150 {
-				if _, err := k.append(context.Background(), audit.Record{Kind: audit.KindDenied, RequestID: fmt.Sprint(w, "-", i), Team: fmt.Sprint("t", i%3)}); err != nil {
+				if _, err := k.append(context.Background(), audit.Record{Kind: audit.KindDenied, Caller: "bot", RequestID: fmt.Sprint(w, "-", i), Team: fmt.Sprint("t", i%3)}); err != nil {
 					t.Error(err)
 				}
 				if i%25 == 0 {

@@ -264,11 +264,12 @@ func TestKeptBytes(t *testing.T) {
 		for i := range 12 {
 			name := fmt.Sprint("n", i)
 			large.Path, large.Detail[name] = append(large.Path, audit.Field{Name: name, Value: long}), long
+			large.Request = append(large.Request, audit.Field{Name: name, Value: long})
 		}
 		add := func(r audit.Record, n int) {
 			for range n {
 				r.ID = ""
-				r.Reason, r.Path, r.Detail = large.Reason, large.Path, large.Detail
+				r.Reason, r.Path, r.Request, r.Detail = large.Reason, large.Path, large.Request, large.Detail
 				_ = k.log.Append(context.Background(), &r)
 			}
 		}
