@@ -106,8 +106,8 @@ func (f *faultRuns) count(ctx context.Context, fault diskFault) error {
 	if fault.lasting {
 		most = lastingFaults
 	}
-	injected, n := 0, 1
-	for ; n <= most; n++ {
+	failed, last := 0, 0
+	for n := 1; n <= most; n++ {
 		if f.crash.verb.Short && !slices.Contains(shortFaults, n) {
 			continue
 		}
@@ -118,9 +118,9 @@ func (f *faultRuns) count(ctx context.Context, fault diskFault) error {
 		if reached == 0 {
 			break
 		}
-		injected += reached
+		failed, last = failed+reached, n
 	}
-	fmt.Printf("      fault  %d x %v, up to the %d. of a thread\n", injected, fault, n-1)
+	fmt.Printf("      fault  %d x %v, up to the %d. of a thread\n", failed, fault, last)
 	return nil
 }
 
@@ -156,8 +156,8 @@ func (f *faultRuns) once(ctx context.Context, fault diskFault, n int) (reached i
 	if err != nil {
 		return 0, err
 	}
-	reached = strings.Count(string(text), "(INJECTED)")
-	if !ok && reached == 0 {
+	reached = fault.reached(string(text))
+	if !ok && !strings.Contains(string(text), injected) {
 		return 0, fmt.Errorf("start proxy: %w:\n%s", g.err, g.said.Bytes())
 	}
 	if _, err := r.check(ctx); err != nil {
@@ -228,6 +228,20 @@ func (f *faultRuns) close(ctx context.Context) error {
 	err = f.rig.remove()
 	f.rig = nil
 	return err
+}
+
+// injected marks a call in strace's output that was made to fail.
+const injected = "(INJECTED)"
+
+// reached is how often the first of the calls was made to fail, by the trace.
+// A call that another thread's line has cut in two says so in its second half.
+func (d diskFault) reached(trace string) (n int) {
+	for line := range strings.Lines(trace) {
+		if strings.Contains(line, injected) && (strings.Contains(line, " "+d.calls[0]+"(") || strings.Contains(line, "<... "+d.calls[0]+" resumed")) {
+			n++
+		}
+	}
+	return n
 }
 
 // strace is the program, with its arguments, that lets the nth call fail. It
