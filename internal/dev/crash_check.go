@@ -76,7 +76,9 @@ func (f *crashFound) take(r audit.Record) error {
 			f.indeterminate++
 		}
 	case audit.KindDenied:
-		f.finals[r.RequestID]++
+		if r.RequestID != "" { // otherwise it only counts
+			f.finals[r.RequestID]++
+		}
 		if r.Caller == "" {
 			// One record may stand for several refusals of nobody in particular.
 			count, _ := strconv.Atoi(r.Detail["count"])

@@ -41,6 +41,7 @@ func TestCrashCheck(t *testing.T) {
 		"two finals":           {records: []audit.Record{denied("a", "bot", ""), denied("a", "bot", "")}, misses: "P2: a has 2 final"},
 		"open intent":          {records: []audit.Record{intent("a")}, misses: "the intent of a has 0"},
 		"coalesced":            {records: []audit.Record{denied("a", "", "2"), denied("c", "", "")}, answered: map[string]bool{"a": false, "b": false, "c": false}, nameless: 3},
+		"coalesced twice":      {records: []audit.Record{denied("", "", "2"), denied("", "", "3")}, answered: map[string]bool{"a": false, "b": false, "c": false, "d": false, "e": false}, nameless: 5},
 		"coalesced, excused":   {records: []audit.Record{denied("a", "", "")}, answered: map[string]bool{"a": false, "b": false}, nameless: 2, excused: 1},
 		"coalesced too often":  {records: []audit.Record{denied("a", "", "3")}, answered: map[string]bool{"a": false, "b": false}, nameless: 2, misses: "3 refusals without a caller are on record"},
 		"coalesced too rarely": {records: []audit.Record{denied("a", "", "")}, answered: map[string]bool{"a": false, "b": false}, nameless: 2, misses: "1 refusals without a caller were answered and are not"},
