@@ -51,6 +51,12 @@ func openHead(checkpoint []byte, verifier note.Verifier) (head, error) {
 	if err != nil {
 		return head{}, err
 	}
+	for _, signature := range n.Sigs {
+		// package note passes over the bits that base64 leaves over.
+		if _, err := base64.StdEncoding.Strict().DecodeString(signature.Base64); err != nil {
+			return head{}, fmt.Errorf("its signature is not in canonical form: %w", err)
+		}
+	}
 	h, err := parseHead(n.Text)
 	if err == nil && verifier != nil && h.origin != verifier.Name() {
 		err = fmt.Errorf("its origin is %q, the key's name %q", h.origin, verifier.Name())

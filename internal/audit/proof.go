@@ -184,6 +184,9 @@ func takeData(lines *[]string, prefix string) ([]byte, error) {
 func parseHashes(lines []string) (hashes []tlog.Hash, err error) {
 	for _, line := range lines {
 		hash, err := tlog.ParseHash(line)
+		if err == nil && hash.String() != line {
+			err = errors.New("it is not in canonical form") // base64 leaves bits over
+		}
 		if err != nil {
 			return nil, fmt.Errorf("its hash %q: %w", line, err)
 		}
