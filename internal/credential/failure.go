@@ -80,7 +80,7 @@ func (r *recorder) failure(ctx context.Context, err error) *failure {
 	case r.status == 0:
 		return &failure{what: "the token endpoint could not be reached", cause: fault.Speakable(err)}
 	}
-	f := &failure{status: r.status, retryAfter: retryAfter(r.header, time.Now())}
+	f := &failure{status: r.status, retryAfter: min(fault.RetryAfter(r.header, 0), maxRetryAfter)}
 	var refused *oauth2.RetrieveError // its text has the answer's body: never wrapped, never printed
 	if errors.As(err, &refused) {
 		f.code = known(refused.ErrorCode)
@@ -119,19 +119,6 @@ func known(code string) string {
 		return code
 	}
 	return "other"
-}
-
-// retryAfter reads a Retry-After field (RFC 9110, section 10.2.3), capped. It
-// is 0 if there is none that makes sense.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(0, at.Sub(now)), maxRetryAfter)
-	}
-	return 0
 }
 
 // skew returns how far the clock of the answer's Date is ahead of ours, in

@@ -58,7 +58,9 @@ func plansOf(cfg *configv1.Audit, routes []*route.Route) (map[string]*redact.Pla
 		if err != nil {
 			return nil, fmt.Errorf("read audit.fields: %s: %w", r.Method(), err)
 		}
-		plans[r.Method()] = plan
+		if plan != nil {
+			plans[r.Method()] = plan
+		}
 	}
 	return plans, nil
 }

@@ -7,6 +7,7 @@
 package redact
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -122,14 +123,14 @@ type field struct {
 // no rule says anything of the method's fields.
 func NewPlan(message protoreflect.MessageDescriptor, path []string, rules []Rule, keys *Keys) (*Plan, error) {
 	p := &Plan{keys: keys, path: make(map[string]Action)}
-	var firstErr error
+	var problem error
 	for i := range rules {
 		rules[i].All(func(_, name string, _ int, action Action) {
 			chain, missing, err := Resolve(message, name, action)
 			switch {
 			case missing:
 			case err != nil:
-				firstErr = err
+				problem = cmp.Or(problem, err)
 			case slices.Contains(path, name):
 				p.path[name] = action
 			default:
@@ -141,7 +142,7 @@ func NewPlan(message protoreflect.MessageDescriptor, path []string, rules []Rule
 	if len(p.path) == 0 && len(p.fields) == 0 {
 		p = nil
 	}
-	return p, firstErr
+	return p, problem
 }
 
 // set adds a field, or replaces what an earlier rule said of it.

@@ -8,8 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
+
+	"github.com/c1proxy/c1proxy/internal/fault"
 )
 
 const (
@@ -117,18 +118,5 @@ func (w *Webhook) post(ctx context.Context, body []byte) error {
 		return nil
 	}
 	again := status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500
-	return &Refusal{Reason: fmt.Sprintf("it answered %d %s", status, http.StatusText(status)), Final: !again, After: retryAfter(response.Header)}
-}
-
-// retryAfter reads Retry-After (RFC 9110, section 10.2.3): seconds or a date. It
-// is 0 for what is neither.
-func retryAfter(header http.Header) time.Duration {
-	text := header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(text, 10, 32); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return max(0, time.Until(at))
-	}
-	return 0
+	return &Refusal{Reason: fmt.Sprintf("it answered %d %s", status, http.StatusText(status)), Final: !again, After: fault.RetryAfter(response.Header, 0)}
 }
