@@ -4,29 +4,27 @@ import (
 	"fmt"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
-	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 )
 
 // admit builds what decides who may call what, and how often.
-func (g *gateway) admit(cfg *configv1.Config, methods []policy.Method) error {
+func (e *edition) admit(cfg *configv1.Config, methods []policy.Method) error {
 	rules, _ := rulesOf(cfg)
 	var problems []policy.Problem
-	if g.policy, problems = policy.Compile(rules, methods); len(problems) > 0 {
+	if e.policy, problems = policy.Compile(rules, methods); len(problems) > 0 {
 		return fmt.Errorf("compile policy: rule %s: %s: %s", rules[problems[0].Rule].Name, keyOf(problems[0]), problems[0].Message)
 	}
 	tenantLimits := make(map[string]*configv1.Limit)
 	for _, t := range cfg.GetTenants() {
 		tenantLimits[t.GetName()] = t.GetLimit()
 	}
-	g.limits = make(map[callerKey]*limits)
+	e.limits = make(map[callerKey]*limits)
 	for _, team := range cfg.GetTeams() {
 		for _, caller := range team.GetCallers() {
-			g.limits[callerKey{team.GetName(), caller.GetName()}] = limitsOf(team, caller.GetName(), tenantLimits[team.GetTenant()])
+			e.limits[callerKey{team.GetName(), caller.GetName()}] = limitsOf(team, caller.GetName(), tenantLimits[team.GetTenant()])
 		}
 	}
-	g.revision = config.Revision(cfg)
 	return nil
 }
 

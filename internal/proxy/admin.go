@@ -57,11 +57,9 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 	}
 	check("audit", p.gateway.log.Healthy())
 	state.Checks["audit_space"] = room(p.gateway.log.Stats())
-	for name, source := range p.tokens {
-		_, err := source.Token(ctx)
+	for name, t := range p.gateway.edition.Load().tenants {
+		_, err := t.tokens.Token(ctx)
 		check("token/"+name, err)
-	}
-	for name, t := range p.tenants {
 		state.Checks["c1/"+name] = answering(t.upstream.State())
 	}
 	for _, s := range p.opened() {

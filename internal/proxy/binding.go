@@ -5,36 +5,31 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/c1proxy/c1proxy/internal/audit"
-	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/fault"
-	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
-	"github.com/c1proxy/c1proxy/internal/redact"
 	"github.com/c1proxy/c1proxy/internal/rest"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
 )
 
-// A gateway is what the stages of every call share. It is not changed once
-// calls arrive.
+// A gateway is what the stages of every call share. All of it but the edition
+// stays as it is once calls arrive.
 type gateway struct {
 	logger     *slog.Logger
 	metrics    *telemetry.Metrics
 	traces     *telemetry.Traces // nil without traces
 	log        *audit.Log
-	callers    *authn.Authenticator
-	policy     *policy.Policy
 	limiter    *ratelimit.Limiter
-	limits     map[callerKey]*limits
-	revision   string
-	plans      map[string]*redact.Plan // by method
 	maxMessage int
-	load       load
+	// edition is the one in force, in which new calls begin.
+	edition atomic.Pointer[edition]
+	load    load
 	// stopping is closed when no more calls should come.
 	stopping <-chan struct{}
 }
@@ -45,9 +40,7 @@ type binding struct {
 	route       *route.Route
 	destination destination
 	metrics     *telemetry.Procedure
-	// plan says what of a request stands in the records; nil is the default.
-	plan   *redact.Plan
-	errors errorWriter
+	errors      errorWriter
 	// rest says that the door is C1's own paths.
 	rest bool
 	// stream says that the handler answers piece by piece.
@@ -74,7 +67,7 @@ func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) d
 	errors := connect.NewErrorWriter(options...)
 	all := handlers{rpc: make(map[string]http.Handler, len(routes)), rest: make(map[*route.Route]http.Handler, len(routes))}
 	for _, r := range routes {
-		b := binding{gateway: g, route: r, destination: destinationOf(r), plan: g.plans[r.Method()],
+		b := binding{gateway: g, route: r, destination: destinationOf(r),
 			metrics: g.metrics.Procedure(r.Method()), errors: errors}
 		all.rpc[r.Procedure] = line(&b, newHandler(&b, options))
 		if r.Verb != "" {

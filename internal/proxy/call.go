@@ -27,6 +27,8 @@ type call struct {
 	http.ResponseWriter
 	// binding is the procedure's own, set by the first stage.
 	binding *binding
+	// edition is the one in which the call began.
+	edition *edition
 	// id is this server's own name for the call; clientID is the caller's.
 	id, clientID string
 	// reason is what the caller states in C1proxy-Reason.
@@ -99,7 +101,7 @@ func (c *call) record(kind audit.Kind) *audit.Record {
 		Procedure:       c.binding.route.Method(),
 		Door:            c.door.String(),
 		Peer:            c.peer,
-		PolicyRevision:  c.binding.gateway.revision,
+		PolicyRevision:  c.edition.revision,
 		Rule:            c.rule,
 		Path:            c.path,
 		Request:         c.request,

@@ -18,36 +18,36 @@ import (
 // This file is about who the callers are, and by what they are known.
 
 // openCallers makes what tells callers apart.
-func (p *Proxy) openCallers(cfg *configv1.Config) (err error) {
+func (e *edition) openCallers(cfg *configv1.Config, g *gateway) (err error) {
 	callers, err := callersOf(cfg)
 	if err != nil {
 		return err
 	}
-	callers.Logger = p.gateway.logger
+	callers.Logger = g.logger
 	if file := cfg.GetListen().GetTls().GetClientCaFile(); file != "" {
-		if p.authorities, err = authn.OpenAuthorities(file, p.gateway.logger); err != nil {
+		if e.authorities, err = authn.OpenAuthorities(file, g.logger); err != nil {
 			return err
 		}
-		callers.Authorities = p.authorities
+		callers.Authorities = e.authorities
 	}
 	for _, issuer := range cfg.GetIssuers() {
-		way, err := wayToIssuer(issuer, p.gateway.logger)
+		way, err := wayToIssuer(issuer, g.logger)
 		if err != nil {
 			return fmt.Errorf("issuer %s: %w", issuer.GetName(), err)
 		}
-		p.toIssuers = append(p.toIssuers, way)
+		e.toIssuers = append(e.toIssuers, way)
 		callers.Issuers = append(callers.Issuers, authn.IssuerConfig{Name: issuer.GetName(), URL: issuer.GetUrl(),
 			Audiences: issuer.GetAudiences(), Algorithms: issuer.GetAlgorithms(), MaxLifetime: issuer.GetMaxTokenLifetime().AsDuration(),
-			AllowInsecure: issuer.GetAllowInsecure(), Transport: way, Observe: p.gateway.metrics.Issuer(issuer.GetName()), Logger: p.gateway.logger})
+			AllowInsecure: issuer.GetAllowInsecure(), Transport: way, Observe: g.metrics.Issuer(issuer.GetName()), Logger: g.logger})
 	}
-	p.gateway.callers, err = authn.Open(callers)
+	e.callers, err = authn.Open(callers)
 	return err
 }
 
 // closeCallers ends what openCallers has begun.
-func (p *Proxy) closeCallers() {
-	p.gateway.callers.Close()
-	for _, way := range p.toIssuers {
+func (e *edition) closeCallers() {
+	e.callers.Close()
+	for _, way := range e.toIssuers {
 		way.CloseIdleConnections()
 	}
 }
@@ -131,7 +131,7 @@ func checkCallers(cfg *configv1.Config) []config.Problem {
 // checkIssuers tells of each issuer whether its tokens can be verified. One that
 // does not answer, and whose keys are at hand, makes nobody unready.
 func (p *Proxy) checkIssuers(check func(string, error), checks map[string]string) {
-	for _, issuer := range p.gateway.callers.Issuers() {
+	for _, issuer := range p.gateway.edition.Load().callers.Issuers() {
 		state, name := issuer.State(), "issuer/"+issuer.Name()
 		check(name, state.Err)
 		if state.Err == nil && state.Failure != nil {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/credential"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/forward"
 	"github.com/c1proxy/c1proxy/internal/route"
@@ -28,15 +29,13 @@ type destination interface {
 
 // upstreams is the destination of a mirrored procedure: the C1 of the
 // caller's tenant.
-type upstreams struct {
-	route    *route.Route
-	byTenant map[string]*tenant
-}
+type upstreams struct{ route *route.Route }
 
 // A tenant is one C1.
 type tenant struct {
 	name     string
 	way      way
+	tokens   *credential.Source
 	upstream *forward.Upstream
 	metrics  *telemetry.Tenant
 }
@@ -51,7 +50,7 @@ func (u *upstreams) prepare(ctx context.Context, c *call, in inbound) (exchange,
 	if err != nil {
 		return nil, err
 	}
-	t := u.byTenant[c.who.Tenant]
+	t := c.edition.tenants[c.who.Tenant]
 	ready, err := t.upstream.Prepare(ctx, forward.Call{Route: u.route, Target: target, RequestID: c.id, Team: c.who.Team})
 	if err != nil {
 		return nil, err

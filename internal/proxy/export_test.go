@@ -26,9 +26,9 @@ func CheckRules(cfg *configv1.Config, methods []policy.Method) []config.Problem 
 
 // Admit compiles the policy of a configuration as Open does.
 func Admit(cfg *configv1.Config, methods []policy.Method) (*policy.Policy, error) {
-	var g gateway
-	err := g.admit(cfg, methods)
-	return g.policy, err
+	var e edition
+	err := e.admit(cfg, methods)
+	return e.policy, err
 }
 
 // MethodsOf is methodsOf.

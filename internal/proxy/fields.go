@@ -18,17 +18,21 @@ import (
 
 // notePath keeps the path values for the records.
 func (c *call) notePath(values []route.Value) {
+	plan := c.plan()
 	c.path = make(audit.Fields, 0, len(values))
 	for _, value := range values {
-		if text, ok := c.binding.plan.Path(value.Field, value.Text); ok {
+		if text, ok := plan.Path(value.Field, value.Text); ok {
 			c.path = append(c.path, audit.Field{Name: value.Field, Value: authn.Scrub(text)})
 		}
 	}
 }
 
+// plan says what of the request stands in the records; nil is the default.
+func (c *call) plan() *redact.Plan { return c.edition.plans[c.binding.route.Method()] }
+
 // noteRequest keeps other fields of the request for the records.
 func (c *call) noteRequest(message proto.Message) {
-	c.request = c.binding.plan.Request(message.ProtoReflect(), authn.Scrub)
+	c.request = c.plan().Request(message.ProtoReflect(), authn.Scrub)
 }
 
 // plansOf returns what the configuration says of the fields of each method, by

@@ -3,7 +3,9 @@ package proxy
 // measure registers what is read at each scrape.
 func (p *Proxy) measure() {
 	m := p.gateway.metrics
-	for name, source := range p.tokens {
+	inForce := p.gateway.edition.Load()
+	for name, t := range inForce.tenants {
+		source := t.tokens
 		m.Gauge("c1proxy_token_valid", "1 while the tenant has a C1 access token that is valid.",
 			map[string]string{"tenant": name}, func() float64 { return truth(source.Ready() == nil) })
 		for _, id := range source.Credentials() {
@@ -12,8 +14,6 @@ func (p *Proxy) measure() {
 		}
 		m.Gauge("c1proxy_token_clock_skew_seconds", "How far C1's clock is ahead of this one, by the token endpoint's last answer.",
 			map[string]string{"tenant": name}, func() float64 { return source.State().Skew.Seconds() })
-	}
-	for name, t := range p.tenants {
 		labels := map[string]string{"tenant": name}
 		m.Gauge("c1proxy_tenant_in_flight", "Calls that have a place with the tenant's C1.", labels,
 			func() float64 { return float64(t.upstream.State().InFlight) })
@@ -26,7 +26,7 @@ func (p *Proxy) measure() {
 		m.Counter("c1proxy_retries_total", "Requests to C1 without side effects that were made again.", labels,
 			func() float64 { return float64(t.upstream.State().Retries) })
 	}
-	for _, issuer := range p.gateway.callers.Issuers() {
+	for _, issuer := range inForce.callers.Issuers() {
 		m.Gauge("c1proxy_issuer_keys_age_seconds", "How old the keys of an OIDC issuer are; -1 while there are none.",
 			map[string]string{"issuer": issuer.Name()}, func() float64 { return ageOf(issuer.State().Fetched) })
 	}

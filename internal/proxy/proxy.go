@@ -17,10 +17,7 @@ import (
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/audit"
-	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/catalog"
-	"github.com/c1proxy/c1proxy/internal/credential"
-	"github.com/c1proxy/c1proxy/internal/forward"
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/route"
@@ -51,11 +48,6 @@ type Options struct {
 // A Proxy is a running gateway.
 type Proxy struct {
 	gateway *gateway
-	tenants map[string]*tenant
-	tokens  map[string]*credential.Source
-	// authorities vouch for client certificates; nil if there are none.
-	authorities *authn.Authorities
-	toIssuers   []*forward.Transport
 	// sinks ship the audit's records; nil until they are opened.
 	sinks    atomic.Pointer[[]*siem.Sink]
 	health   *grpchealth.StaticChecker
@@ -81,9 +73,8 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 			maxMessage: int(cfg.GetListen().GetMaxMessageBytes()),
 		},
 		connections: newConnections(int(cfg.GetListen().GetMaxConnections()), cfg.GetListen().GetMaxConnectionAge().AsDuration()),
-		tenants:     make(map[string]*tenant),
-		tokens:      make(map[string]*credential.Source),
 	}
+	p.longest = longestOf(cfg)
 	p.gateway.stopping = p.connections.quit
 	p.gateway.load.most = int64(cfg.GetListen().GetMaxCalls())
 	p.gateway.load.memory.open()
@@ -96,18 +87,14 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	if err != nil {
 		return nil, err
 	}
-	if err := p.gateway.admit(cfg, methodsOf(routes)); err != nil {
-		return nil, err
-	}
-	if err := p.openCallers(cfg); err != nil {
-		return nil, err
-	}
 	if err := p.gateway.openTraces(cfg.GetTelemetry().GetTraces(), options); err != nil {
 		return nil, err
 	}
-	if err := p.openTenants(cfg, options); err != nil {
+	first, err := p.openEdition(cfg, routes, options)
+	if err != nil {
 		return nil, err
 	}
+	p.gateway.edition.Store(first)
 	if err := p.openAudit(ctx, cfg.GetAudit(), routes, options); err != nil {
 		return nil, err
 	}
@@ -115,7 +102,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 		if local, ok := locals[r.Procedure]; ok {
 			return local
 		}
-		return &upstreams{route: r, byTenant: p.tenants}
+		return &upstreams{route: r}
 	})
 	p.services = servicesOf(routes)
 	p.health = p.gateway.mount(handlers.rpc, p.services, cfg.GetListen().GetReflection())
@@ -124,8 +111,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	return p, p.listen(cfg, handlers)
 }
 
-// openAudit opens the log, what says which fields it records, and what ships
-// its records.
+// openAudit opens the log, and what ships its records.
 func (p *Proxy) openAudit(ctx context.Context, cfg *configv1.Audit, routes []*route.Route, options Options) (err error) {
 	p.gateway.log, err = audit.Open(ctx, audit.Config{
 		Dir: cfg.GetDir(), KeyFile: cfg.GetKeyFile(), Origin: cfg.GetOrigin(),
@@ -134,9 +120,6 @@ func (p *Proxy) openAudit(ctx context.Context, cfg *configv1.Audit, routes []*ro
 			ArchiveDir: cfg.GetRetain().GetArchiveDir()},
 		Holds: p.Holds, Logger: options.Logger})
 	if err != nil {
-		return err
-	}
-	if p.gateway.plans, err = plansOf(cfg, routes); err != nil {
 		return err
 	}
 	return p.openSinks(cfg, routes, options)
@@ -188,8 +171,8 @@ func (p *Proxy) listen(cfg *configv1.Config, all handlers) error {
 			return err
 		}
 		tlsConfig = &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}
-		if p.authorities != nil {
-			p.authorities.Accept(tlsConfig)
+		if authorities := p.gateway.edition.Load().authorities; authorities != nil {
+			authorities.Accept(tlsConfig)
 		}
 	}
 	var err error
@@ -292,13 +275,7 @@ func (p *Proxy) Close() error {
 			_ = listener.Close() // the server has closed it already, if it served
 		}
 	}
-	for _, source := range p.tokens {
-		source.Close()
-	}
-	for _, t := range p.tenants {
-		t.way.close()
-	}
-	p.closeCallers()
+	p.gateway.edition.Load().close()
 	p.gateway.traces.Close(context.Background()) // at the latest; stop has done it, within its time
 	if p.gateway.log != nil {
 		errs = append(errs, p.gateway.log.Close())

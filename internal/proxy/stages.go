@@ -66,7 +66,7 @@ var (
 // X-Request-Id and C1proxy-Reason are kept, capped, for the record alone.
 func identify(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &call{ResponseWriter: w, binding: b, id: newID(), begun: time.Now(), peer: r.RemoteAddr, door: telemetry.REST}
+		c := &call{ResponseWriter: w, binding: b, edition: b.gateway.edition.Load(), id: newID(), begun: time.Now(), peer: r.RemoteAddr, door: telemetry.REST}
 		if !b.rest {
 			c.door = doorOf(r)
 		}
@@ -184,7 +184,7 @@ func limitBody(b *binding, next http.Handler) http.Handler {
 func authenticate(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*call)
-		who, err := b.gateway.callers.Authenticate(r)
+		who, err := c.edition.callers.Authenticate(r)
 		c.who = who // of a refused one, what was proven
 		if err != nil {
 			f := fault.Of(err)
@@ -205,7 +205,7 @@ func authorize(b *binding, next http.Handler) http.Handler {
 		if b.open != "" {
 			c.rule = b.open
 		} else {
-			rule, err := b.gateway.policy.Allow(c.who.Team, b.route.Method())
+			rule, err := c.edition.policy.Allow(c.who.Team, b.route.Method())
 			if err != nil {
 				b.refuse(c, r, fault.Of(err))
 				return
@@ -219,7 +219,7 @@ func authorize(b *binding, next http.Handler) http.Handler {
 func limitRate(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*call)
-		limits := b.gateway.limits[callerKey{c.who.Team, c.who.Caller}]
+		limits := c.edition.limits[callerKey{c.who.Team, c.who.Caller}]
 		if limits == nil {
 			next.ServeHTTP(w, r)
 			return

@@ -15,7 +15,7 @@ import (
 
 // openTenants makes the way to each tenant's C1. Every secret is read once, so
 // that one that is missing fails the start and not the first call.
-func (p *Proxy) openTenants(cfg *configv1.Config, options Options) error {
+func (e *edition) openTenants(cfg *configv1.Config, g *gateway, options Options) error {
 	for _, t := range cfg.GetTenants() {
 		name := t.GetName()
 		base, err := url.Parse(t.GetUrl())
@@ -31,22 +31,19 @@ func (p *Proxy) openTenants(cfg *configv1.Config, options Options) error {
 			return fmt.Errorf("read credential of tenant %s: %w", name, err)
 		}
 		sourceConfig.Tenant, sourceConfig.URL, sourceConfig.Logger, sourceConfig.Transport = name, base, options.Logger, way.tokens
-		count := p.gateway.metrics.Exchanges(name)
+		count := g.metrics.Exchanges(name)
 		sourceConfig.Observe = func(credential, outcome string, took time.Duration) {
 			count(credential, outcome, took)
-			p.gateway.traces.Token(name, base, outcome, took)
+			g.traces.Token(name, base, outcome, took)
 		}
 		source, err := credential.New(sourceConfig)
 		if err != nil {
 			return err
 		}
-		timeout := t.GetTimeout().AsDuration()
-		p.longest = max(p.longest, timeout)
-		p.tokens[name] = source
-		p.tenants[name] = &tenant{name: name, way: way, metrics: p.gateway.metrics.Tenant(name),
+		e.tenants[name] = &tenant{name: name, way: way, tokens: source, metrics: g.metrics.Tenant(name),
 			upstream: forward.New(forward.Config{Tenant: name, URL: base, Tokens: source, Transport: way.calls, Logger: options.Logger,
 				Gate:      gate.New(gate.Config{Slots: int(t.GetMaxInFlight()), Teams: teamsOf(cfg, name)}),
-				UserAgent: "c1proxy/" + options.Version, Timeout: timeout, ResendOn401: t.GetResendOn_401()})}
+				UserAgent: "c1proxy/" + options.Version, Timeout: t.GetTimeout().AsDuration(), ResendOn401: t.GetResendOn_401()})}
 	}
 	return nil
 }
