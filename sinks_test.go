@@ -191,7 +191,7 @@ func TestSinksSurviveKills(t *testing.T) {
 	defer p.kill()
 	for name, s := range map[string]*shipment{"webhook": &hooked, "syslog": &logged} {
 		problem := ""
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+		for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
 			if problem = s.missing(g.dir); problem == "" {
 				break
 			}
