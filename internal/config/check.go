@@ -33,7 +33,9 @@ func (p *problems) add(path, format string, args ...any) {
 func checkConfig(cfg *configv1.Config) []Problem {
 	var p problems
 	p.tenants(cfg)
-	p.teams(cfg)
+	keys := make(map[string]string)
+	p.teams(cfg, keys)
+	p.operators(cfg.GetAdmin(), keys)
 	p.issuers(cfg)
 	p.addresses(cfg)
 	p.audit(cfg.GetAudit())
@@ -56,12 +58,13 @@ func (p *problems) tenants(cfg *configv1.Config) {
 }
 
 // teams checks each team, that their names differ, and that their tenants exist.
-func (p *problems) teams(cfg *configv1.Config) {
+// keys gets the path of each key's hash.
+func (p *problems) teams(cfg *configv1.Config, keys map[string]string) {
 	var tenants []string
 	for _, tenant := range cfg.GetTenants() {
 		tenants = append(tenants, tenant.GetName())
 	}
-	names, keys := make(map[string]string), make(map[string]string)
+	names := make(map[string]string)
 	for i, team := range cfg.GetTeams() {
 		path := fmt.Sprintf("teams[%d]", i)
 		p.unique(names, team.GetName(), path)
@@ -82,13 +85,7 @@ func (p *problems) callers(team string, in *configv1.Team, keys map[string]strin
 		p.unique(names, caller.GetName(), path)
 		p.proofs(path, caller, claimed, cfg)
 		for j, key := range caller.GetApiKeys() {
-			path := fmt.Sprintf("%s.api_keys[%d]", path, j)
-			hash := strings.ToLower(key.GetSha256())
-			if first := keys[hash]; first != "" && hash != "" {
-				p.add(path+".sha256", "is the same key as %s: make each caller a key of its own", first)
-				continue
-			}
-			keys[hash] = path
+			p.key(fmt.Sprintf("%s.api_keys[%d]", path, j), key, keys)
 		}
 	}
 }

@@ -49,14 +49,39 @@ func issuerProblem(issuer *configv1.Issuer) string {
 	return problem
 }
 
+// key finds a key that another has too, and an end that is no time. keys has the
+// path of each hash's first owner, in lower case.
+func (p *problems) key(path string, key hashed, keys map[string]string) {
+	if _, err := time.Parse(time.RFC3339, key.GetExpires()); key.GetExpires() != "" && err != nil {
+		p.add(path+".expires", "is no time: write one as in RFC 3339, for example 2030-01-31T00:00:00Z")
+	}
+	hash := strings.ToLower(key.GetSha256())
+	if first := keys[hash]; first != "" && hash != "" {
+		p.add(path+".sha256", "is the same key as %s: make each one a key of its own", first)
+		return
+	}
+	keys[hash] = path
+}
+
+// A hashed is a key in a configuration: a caller's, or the admin listener's.
+type hashed interface {
+	GetSha256() string
+	GetExpires() string
+}
+
+// operators checks the keys of the admin listener.
+func (p *problems) operators(admin *configv1.Admin, keys map[string]string) {
+	names := make(map[string]string)
+	for i, key := range admin.GetKeys() {
+		path := fmt.Sprintf("admin.keys[%d]", i)
+		p.unique(names, key.GetName(), path)
+		p.key(path, key, keys)
+	}
+}
+
 // proofs checks by what a caller is known. claimed has, by team and proof, the
 // path of the first caller whose proof it is.
 func (p *problems) proofs(path string, caller *configv1.Caller, claimed map[string]string, cfg *configv1.Config) {
-	for i, key := range caller.GetApiKeys() {
-		if _, err := time.Parse(time.RFC3339, key.GetExpires()); key.GetExpires() != "" && err != nil {
-			p.add(fmt.Sprintf("%s.api_keys[%d].expires", path, i), "is no time: write one as in RFC 3339, for example 2030-01-31T00:00:00Z")
-		}
-	}
 	if oidc := caller.GetOidc(); oidc != nil {
 		var names []string
 		for _, issuer := range cfg.GetIssuers() {

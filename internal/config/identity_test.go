@@ -31,6 +31,13 @@ func issuer(name, line string, want ...string) problemCase {
 	return problemCase{name, auditLine, auditLine + "\nissuers: [" + line + "]", want}
 }
 
+func operator(name, keys string, want ...string) problemCase {
+	return problemCase{name, adminLine, `admin: {keys: [` + keys + `]}`, want}
+}
+
+// other and third are the hashes of two keys that no caller has.
+var other, third = strings.Repeat("b", 64), strings.Repeat("c", 64)
+
 var identityProblems = []problemCase{
 	identity("unknown issuer", "oidc: {issuer: logn, subject: x}",
 		`13:24: teams[0].callers[0].oidc.issuer: no issuer is named "logn": did you mean "login"?`),
@@ -53,6 +60,13 @@ var identityProblems = []problemCase{
 		"13:104: teams[0].callers[0].api_keys[0].expires: is no time: write one as in RFC 3339, for example 2030-01-31T00:00:00Z"),
 	identity("a date alone", "api_keys: [{sha256: "+hash+", expires: 2030-01-31}]",
 		"13:104: teams[0].callers[0].api_keys[0].expires: write a time as in RFC 3339, for example 2030-01-31T00:00:00Z"),
+	operator("a caller's key", "{name: on-call, sha256: "+hash+", scopes: [limits]}",
+		"20:40: admin.keys[0].sha256: is the same key as teams[0].callers[0].api_keys[0]: make each one a key of its own"),
+	operator("a name twice", "{name: a, sha256: "+other+", scopes: [limits]}, {name: a, sha256: "+third+", scopes: [limits]}",
+		`20:126: admin.keys[1].name: "a" is the name of admin.keys[0] too: choose another`),
+	operator("no scope", "{name: a, sha256: "+other+"}, {name: b, sha256: "+third+", scopes: [everything]}",
+		"20:16: admin.keys[0].scopes: is empty: write one item, or remove what holds it",
+		"20:194: admin.keys[1].scopes[0]: must be explain or limits"),
 	{"no authorities", keysLine, "mtls: {dns_san: a}", []string{
 		"13:9: teams[0].callers[0].mtls: has no use without listen.tls.client_ca_file, the authorities that vouch for certificates",
 	}},

@@ -18,6 +18,7 @@ import (
 const (
 	auditLine   = "audit: {dir: /var/lib/c1proxy/audit, key_file: /var/lib/c1proxy/audit.key}"
 	listenLine  = `listen: {address: "127.0.0.1:8080"}`
+	adminLine   = `admin: {address: "127.0.0.1:9090"}`
 	keysLine    = `api_keys: [{sha256: "` + hash + `"}]`
 	urlLine     = "url: https://acme.conductor.one\n"
 	idLine      = "client_id: clever-fox-42195@acme.conductor.one/spc"

@@ -571,10 +571,10 @@ var teamProblems = []problemCase{
 		`14:15: teams[0].callers[1].name: "sync-bot" is the name of teams[0].callers[0] too: choose another`,
 	}},
 	{"key given twice", keysLine, keysLine + "\n      - name: other\n        " + keysLine, []string{
-		"15:29: teams[0].callers[1].api_keys[0].sha256: is the same key as teams[0].callers[0].api_keys[0]: make each caller a key of its own",
+		"15:29: teams[0].callers[1].api_keys[0].sha256: is the same key as teams[0].callers[0].api_keys[0]: make each one a key of its own",
 	}},
 	{"key given twice, in other letters", keysLine, keysLine + "\n      - name: other\n        api_keys: [{sha256: " + strings.ToLower(hash) + "}]", []string{
-		"15:29: teams[0].callers[1].api_keys[0].sha256: is the same key as teams[0].callers[0].api_keys[0]: make each caller a key of its own",
+		"15:29: teams[0].callers[1].api_keys[0].sha256: is the same key as teams[0].callers[0].api_keys[0]: make each one a key of its own",
 	}},
 	{"key itself", hash, "c1p_abcdefgh", []string{
 		`13:29: teams[0].callers[0].api_keys[0].sha256: write the 64 hex digits that "proxy key new" prints: a key itself never stands in the configuration, and one that did is to be replaced`,

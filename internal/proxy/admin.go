@@ -21,9 +21,9 @@ type readiness struct {
 	Checks map[string]string `json:"checks"`
 }
 
-// admin returns the handler of the admin listener, which carries no calls:
-// /livez, /readyz and /metrics.
-func (p *Proxy) admin() http.Handler {
+// admin returns the handler of the admin listener: /livez, /readyz and /metrics,
+// which are open, and c1proxy's own procedures, for admin.keys.
+func (p *Proxy) admin(own map[string]http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]bool{"live": true})
@@ -38,6 +38,9 @@ func (p *Proxy) admin() http.Handler {
 		}
 		writeJSON(w, status, state)
 	})
+	for path, handler := range own {
+		mux.Handle(path, handler)
+	}
 	mux.Handle("GET /metrics", p.gateway.metrics.Handler())
 	return mux
 }

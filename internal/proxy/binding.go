@@ -45,6 +45,8 @@ type binding struct {
 	rest bool
 	// stream says that the handler answers piece by piece.
 	stream bool
+	// admin says that the door is the admin listener, whose callers are operators.
+	admin bool
 	// open names the rule by which every authenticated caller may call the
 	// procedure; "" where the policy decides.
 	open string
@@ -59,21 +61,32 @@ type errorWriter interface {
 type handlers struct {
 	rpc  map[string]http.Handler       // by path
 	rest map[*route.Route]http.Handler // of those that C1 has a path for
+	// admin are those of the admin listener, by path.
+	admin map[string]http.Handler
 }
 
 // bind returns the handlers of all procedures.
 func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) destination) handlers {
 	options := handlerOptions(g.maxMessage)
 	errors := connect.NewErrorWriter(options...)
-	all := handlers{rpc: make(map[string]http.Handler, len(routes)), rest: make(map[*route.Route]http.Handler, len(routes))}
+	all := handlers{rpc: make(map[string]http.Handler, len(routes)), rest: make(map[*route.Route]http.Handler, len(routes)),
+		admin: make(map[string]http.Handler)}
 	for _, r := range routes {
 		b := binding{gateway: g, route: r, destination: destinationOf(r),
 			metrics: g.metrics.Procedure(r.Method()), errors: errors}
+		if local, ok := b.destination.(Local); ok {
+			b.open = local.Open
+		}
 		all.rpc[r.Procedure] = line(&b, newHandler(&b, options))
 		if r.Verb != "" {
 			own := b
 			own.rest, own.errors = true, rest.ErrorWriter{}
 			all.rest[r] = line(&own, http.HandlerFunc(own.serveREST))
+		}
+		if b.open == selfRule {
+			asked := b
+			asked.admin, asked.open = true, ""
+			all.admin[r.Procedure] = line(&asked, newHandler(&asked, options))
 		}
 	}
 	return all

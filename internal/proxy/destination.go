@@ -129,6 +129,9 @@ func outcomeOf(sent bool, f *fault.Fault) audit.Outcome {
 type Local struct {
 	// Method is the procedure's descriptor. It must be unary.
 	Method protoreflect.MethodDescriptor
+	// Open names the rule by which every authenticated caller may call the
+	// procedure; "" where the policy decides.
+	Open string
 	// Handle answers a call, within the caller's own context: what is local has
 	// nothing to finish once its caller has gone. It gets the request's headers with request and
 	// its message decoded. header and trailer may be nil. An error that is no

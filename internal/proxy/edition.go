@@ -22,6 +22,7 @@ type edition struct {
 	// authorities vouch for client certificates; nil if there are none.
 	authorities *authn.Authorities
 	toIssuers   []*forward.Transport
+	operators   *operators
 	policy      *policy.Policy
 	limits      map[callerKey]*limits
 	tenants     map[string]*tenant
@@ -45,6 +46,9 @@ func (p *Proxy) openEdition(cfg *configv1.Config, routes []*route.Route, options
 	if err := e.openCallers(cfg, p.gateway); err != nil {
 		return nil, err
 	}
+	if e.operators, err = openOperators(cfg.GetAdmin(), p.gateway); err != nil {
+		return nil, err
+	}
 	return e, e.openTenants(cfg, p.gateway, options)
 }
 
@@ -57,6 +61,7 @@ func (e *edition) close() {
 		t.tokens.Close()
 		t.way.close()
 	}
+	e.operators.close()
 	e.closeCallers()
 }
 

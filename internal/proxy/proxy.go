@@ -83,7 +83,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	routes, locals, err := loadRoutes(options.Local)
+	routes, locals, err := loadRoutes(append(p.gateway.ownProcedures(), options.Local...))
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (p *Proxy) listen(cfg *configv1.Config, all handlers) error {
 	}
 	p.server = newServer(router, tlsConfig, p.longest, p.gateway.logger)
 	p.connections.guard(p.server)
-	p.adminServer = newServer(p.admin(), nil, p.longest, p.gateway.logger)
+	p.adminServer = newServer(p.admin(all.admin), nil, p.longest, p.gateway.logger)
 	return nil
 }
 

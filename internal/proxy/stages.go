@@ -184,7 +184,11 @@ func limitBody(b *binding, next http.Handler) http.Handler {
 func authenticate(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*call)
-		who, err := c.edition.callers.Authenticate(r)
+		callers := c.edition.callers
+		if b.admin {
+			callers = c.edition.operators.callers
+		}
+		who, err := callers.Authenticate(r)
 		c.who = who // of a refused one, what was proven
 		if err != nil {
 			f := fault.Of(err)
@@ -202,18 +206,25 @@ func authenticate(b *binding, next http.Handler) http.Handler {
 func authorize(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*call)
-		if b.open != "" {
-			c.rule = b.open
-		} else {
-			rule, err := c.edition.policy.Allow(c.who.Team, b.route.Method())
-			if err != nil {
-				b.refuse(c, r, fault.Of(err))
-				return
-			}
-			c.rule = rule
+		rule, err := b.allow(c)
+		if err != nil {
+			b.refuse(c, r, fault.Of(err))
+			return
 		}
+		c.rule = rule
 		next.ServeHTTP(w, r)
 	})
+}
+
+// allow returns the rule that lets a call through.
+func (b *binding) allow(c *call) (rule string, err error) {
+	switch {
+	case b.admin:
+		return c.edition.operators.allow(c.who, b.route.Descriptor.Name())
+	case b.open != "":
+		return b.open, nil
+	}
+	return c.edition.policy.Allow(c.who.Team, b.route.Method())
 }
 
 func limitRate(b *binding, next http.Handler) http.Handler {

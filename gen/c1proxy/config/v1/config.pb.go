@@ -2022,7 +2022,10 @@ func (x *WebhookHeader) GetValue() *Secret {
 type Admin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// IP or name, and port. Port 0 takes a free one. Default: 127.0.0.1:9090.
-	Address       string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Keys for those who may ask c1proxy about its callers at admin.address
+	// (c1proxy.v1). Liveness, readiness and metrics need none. No caller has them.
+	Keys          []*AdminKey `protobuf:"bytes,10,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2064,6 +2067,88 @@ func (x *Admin) GetAddress() string {
 	return ""
 }
 
+func (x *Admin) GetKeys() []*AdminKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// A key of the admin listener, of which only the hash is kept.
+type AdminKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose key it is, in audit records. Unique. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The SHA-256 of the whole key in hex, as "proxy key new" prints it. Required.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// When the key ends to prove anything (RFC 3339). Without it the key lives
+	// until it is removed.
+	Expires string `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
+	// What the key may ask: explain (what a caller may do, and why) and limits
+	// (a caller's limits and their levels). Required.
+	Scopes        []string `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminKey) Reset() {
+	*x = AdminKey{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminKey) ProtoMessage() {}
+
+func (x *AdminKey) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminKey.ProtoReflect.Descriptor instead.
+func (*AdminKey) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AdminKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AdminKey) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *AdminKey) GetExpires() string {
+	if x != nil {
+		return x.Expires
+	}
+	return ""
+}
+
+func (x *AdminKey) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
 // What c1proxy sends out about itself. Metrics are not here: they are asked for
 // at admin.address.
 type Telemetry struct {
@@ -2076,7 +2161,7 @@ type Telemetry struct {
 
 func (x *Telemetry) Reset() {
 	*x = Telemetry{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2173,7 @@ func (x *Telemetry) String() string {
 func (*Telemetry) ProtoMessage() {}
 
 func (x *Telemetry) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2186,7 @@ func (x *Telemetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
 func (*Telemetry) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Telemetry) GetTraces() *Traces {
@@ -2132,7 +2217,7 @@ type Traces struct {
 
 func (x *Traces) Reset() {
 	*x = Traces{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2229,7 @@ func (x *Traces) String() string {
 func (*Traces) ProtoMessage() {}
 
 func (x *Traces) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2242,7 @@ func (x *Traces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traces.ProtoReflect.Descriptor instead.
 func (*Traces) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Traces) GetEndpoint() string {
@@ -2209,7 +2294,7 @@ type TraceHeader struct {
 
 func (x *TraceHeader) Reset() {
 	*x = TraceHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2306,7 @@ func (x *TraceHeader) String() string {
 func (*TraceHeader) ProtoMessage() {}
 
 func (x *TraceHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +2319,7 @@ func (x *TraceHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHeader.ProtoReflect.Descriptor instead.
 func (*TraceHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TraceHeader) GetName() string {
@@ -2434,9 +2519,16 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x12_batch_max_records\"\x91\x01\n" +
 	"\rWebhookHeader\x12G\n" +
 	"\x04name\x18\x01 \x01(\tB3\xbaH0\xc8\x01\x01r+2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\rauthorizationR\x04name\x127\n" +
-	"\x05value\x18\x02 \x01(\v2\x19.c1proxy.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x05value\"!\n" +
+	"\x05value\x18\x02 \x01(\v2\x19.c1proxy.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x05value\"R\n" +
 	"\x05Admin\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\tR\aaddress\">\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12/\n" +
+	"\x04keys\x18\n" +
+	" \x03(\v2\x1b.c1proxy.config.v1.AdminKeyR\x04keys\"\xc9\x02\n" +
+	"\bAdminKey\x12A\n" +
+	"\x04name\x18\x01 \x01(\tB-\xbaH*\xc8\x01\x01r%2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\aon-callR\x04name\x123\n" +
+	"\x06sha256\x18\x02 \x01(\tB\x1b\xbaH\x18\xc8\x01\x01r\x132\x11^[0-9a-fA-F]{64}$R\x06sha256\x12\x8b\x01\n" +
+	"\aexpires\x18\x03 \x01(\tBq\xbaHn\xd8\x01\x01ri2P^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$\x92\x02\x142030-01-31T00:00:00ZR\aexpires\x127\n" +
+	"\x06scopes\x18\x04 \x03(\tB\x1f\xbaH\x1c\x92\x01\x19\b\x01\x18\x01\"\x13r\x11R\aexplainR\x06limitsR\x06scopes\">\n" +
 	"\tTelemetry\x121\n" +
 	"\x06traces\x18\x01 \x01(\v2\x19.c1proxy.config.v1.TracesR\x06traces\"\xe8\x02\n" +
 	"\x06Traces\x12Q\n" +
@@ -2462,7 +2554,7 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
@@ -2489,10 +2581,11 @@ var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Webhook)(nil),             // 22: c1proxy.config.v1.Webhook
 	(*WebhookHeader)(nil),       // 23: c1proxy.config.v1.WebhookHeader
 	(*Admin)(nil),               // 24: c1proxy.config.v1.Admin
-	(*Telemetry)(nil),           // 25: c1proxy.config.v1.Telemetry
-	(*Traces)(nil),              // 26: c1proxy.config.v1.Traces
-	(*TraceHeader)(nil),         // 27: c1proxy.config.v1.TraceHeader
-	(*durationpb.Duration)(nil), // 28: google.protobuf.Duration
+	(*AdminKey)(nil),            // 25: c1proxy.config.v1.AdminKey
+	(*Telemetry)(nil),           // 26: c1proxy.config.v1.Telemetry
+	(*Traces)(nil),              // 27: c1proxy.config.v1.Traces
+	(*TraceHeader)(nil),         // 28: c1proxy.config.v1.TraceHeader
+	(*durationpb.Duration)(nil), // 29: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
@@ -2500,15 +2593,15 @@ var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	8,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
 	17, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
 	24, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
-	25, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
+	26, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
 	10, // 6: c1proxy.config.v1.Config.issuers:type_name -> c1proxy.config.v1.Issuer
 	2,  // 7: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	28, // 8: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
-	28, // 9: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
-	28, // 10: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
+	29, // 8: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
+	29, // 9: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
+	29, // 10: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
 	5,  // 11: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
 	16, // 12: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	28, // 13: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	29, // 13: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
 	4,  // 14: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
 	7,  // 15: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
 	7,  // 16: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
@@ -2523,26 +2616,27 @@ var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	13, // 25: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
 	11, // 26: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
 	12, // 27: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
-	28, // 28: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
+	29, // 28: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
 	16, // 29: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
 	16, // 30: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	28, // 31: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	29, // 31: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
 	18, // 32: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
 	19, // 33: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
 	20, // 34: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
-	28, // 35: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
+	29, // 35: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
 	21, // 36: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
 	22, // 37: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
 	23, // 38: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
 	7,  // 39: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
-	26, // 40: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	27, // 41: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	7,  // 42: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	25, // 40: c1proxy.config.v1.Admin.keys:type_name -> c1proxy.config.v1.AdminKey
+	27, // 41: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	28, // 42: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	7,  // 43: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -2555,14 +2649,14 @@ func file_c1proxy_config_v1_config_proto_init() {
 	file_c1proxy_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[26].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
