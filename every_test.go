@@ -3,9 +3,12 @@ package c1proxy_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -17,6 +20,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -229,10 +233,24 @@ func doors() []door {
 	}, reads}, door{"REST", "rest", (*everyGateway).rest, nil})
 }
 
-// An everyGateway is a gateway with its clients.
+// An everyGateway is a gateway with the clients of one caller, who shows a
+// bearer, unless it is "".
 type everyGateway struct {
 	*gateway
+	bearer                string
 	rpcClient, restClient *http.Client
+}
+
+// every returns clients that show a bearer, or the certificate in config. They
+// speak HTTP/2, and on C1's own paths HTTP/1.1.
+func (g *gateway) every(bearer string, config *tls.Config) *everyGateway {
+	e := &everyGateway{gateway: g, bearer: bearer, rpcClient: g.httpClient(false), restClient: g.httpClient(true)}
+	if config != nil {
+		for _, client := range []*http.Client{e.rpcClient, e.restClient} {
+			client.Transport.(*http.Transport).TLSClientConfig = config.Clone()
+		}
+	}
+	return e
 }
 
 // mirrorJSON is Connect's JSON codec for types that are not linked.
@@ -248,7 +266,7 @@ func (mirrorJSON) Unmarshal(data []byte, m any) error {
 
 func (g *everyGateway) rpc(o operation, options ...connect.ClientOption) (proto.Message, http.Header, error) {
 	output := dynamicpb.NewMessage(o.method.Output())
-	options = append(slices.Clone(options), connect.WithSchema(o.method), connect.WithInterceptors(bearer(g.keys["sync-bot"])),
+	options = append(slices.Clone(options), connect.WithSchema(o.method), connect.WithInterceptors(bearer(g.bearer)),
 		connect.WithResponseInitializer(func(_ connect.Spec, message any) error {
 			*message.(*dynamicpb.Message) = *output
 			return nil
@@ -278,18 +296,45 @@ func (g *everyGateway) rest(o operation) (proto.Message, http.Header, error) {
 	if o.body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	r.Header.Set("Authorization", "Bearer "+g.keys["sync-bot"])
+	if g.bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+g.bearer)
+	}
 	response, err := g.restClient.Do(r)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("HTTP %d %s: %v", response.StatusCode, text, err)
+	if err != nil {
+		return nil, nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, nil, refusal(response, text)
 	}
 	output := dynamicpb.NewMessage(o.method.Output())
 	return output, response.Header, protojson.UnmarshalOptions{Resolver: catalog.Types{}}.Unmarshal(text, output)
+}
+
+// refusal is an answer of C1's own paths as connect's clients have it.
+func refusal(response *http.Response, text []byte) error {
+	var said status.Status
+	if err := protojson.Unmarshal(text, &said); err != nil {
+		return fmt.Errorf("HTTP %d: %w: %s", response.StatusCode, err, text)
+	}
+	refused := connect.NewError(connect.Code(said.GetCode()), errors.New(said.GetMessage()))
+	for _, packed := range said.GetDetails() {
+		message, err := packed.UnmarshalNew()
+		if err != nil {
+			return err
+		}
+		detail, err := connect.NewErrorDetail(message)
+		if err != nil {
+			return err
+		}
+		refused.AddDetail(detail)
+	}
+	maps.Copy(refused.Meta(), response.Header)
+	return refused
 }
 
 // Every operation, on every door, with every field set: C1 sees exactly the
@@ -305,7 +350,7 @@ func TestEveryOperation(t *testing.T) {
       caller: {rate: 1, per: 3600s, burst: %d}`, burst), 1)
 		}
 	})
-	e := &everyGateway{gateway: g, rpcClient: g.httpClient(false), restClient: g.httpClient(true)}
+	e := g.every(g.keys["sync-bot"], nil)
 	calls := 0
 	all := operations(t)
 	called := make(map[string]string)

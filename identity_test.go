@@ -200,9 +200,39 @@ func (a *authority) write(file string, data []byte) {
 // A shared gateway is one whose callers have every proof.
 type sharedGateway struct {
 	*gateway
-	issuer   *issuerServer
-	clients  *authority
-	clientCA string // the file
+	*edge
+}
+
+// An edge is what proves callers by tokens and certificates: an issuer, and an
+// authority whose word counts. The gateway's own certificate is of it too.
+type edge struct {
+	issuer             *issuerServer
+	clients            *authority
+	clientCA, issuerCA string // files
+	certFile, keyFile  string
+}
+
+func newEdge(t testing.TB) *edge {
+	dir := t.TempDir()
+	e := &edge{issuer: startIssuer(t), clients: newAuthority(t, "clients"), clientCA: filepath.Join(dir, "clients.pem"), issuerCA: filepath.Join(dir, "issuer.pem")}
+	e.clients.write(e.clientCA, e.clients.pem())
+	e.clients.write(e.issuerCA, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: e.issuer.server.Certificate().Raw}))
+	e.certFile, e.keyFile = e.clients.pair(dir)
+	return e
+}
+
+// configure adds TLS and the issuer to a configuration.
+func (e *edge) configure(text string) string {
+	return strings.Replace(text, `listen: {address: "127.0.0.1:0"}`, fmt.Sprintf("listen: {address: \"127.0.0.1:0\", tls: {cert_file: %q, key_file: %q, client_ca_file: %q}}\n"+
+		"issuers: [{name: login, url: %q, audiences: [c1proxy], ca_file: %q}]", e.certFile, e.keyFile, e.clientCA, e.issuer.server.URL, e.issuerCA), 1)
+}
+
+// await waits until the gateway has the issuer's keys, unless it is down.
+func (e *edge) await(g *gateway) {
+	until(g.t, "the issuer's keys are had", func() bool {
+		_, body := g.admin("/readyz")
+		return e.issuer.down || strings.Contains(body, `"issuer/login": "ok"`)
+	})
 }
 
 const (
@@ -214,30 +244,20 @@ const (
 // key, a token and a certificate each. Two more are in two teams each.
 func startShared(t testing.TB, arrange ...func(*issuerServer)) *sharedGateway {
 	t.Helper()
-	dir := t.TempDir()
-	s := &sharedGateway{issuer: startIssuer(t), clients: newAuthority(t, "clients"), clientCA: filepath.Join(dir, "clients.pem")}
+	s := &sharedGateway{edge: newEdge(t)}
 	for _, a := range arrange {
 		a(s.issuer)
 	}
-	s.clients.write(s.clientCA, s.clients.pem())
-	certFile, keyFile := s.clients.pair(dir)
-	issuerCA := filepath.Join(dir, "issuer.pem")
-	s.clients.write(issuerCA, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.issuer.server.Certificate().Raw}))
 	s.gateway = start(t, func(set *setup) {
 		set.yaml = func(text string) string {
 			both := "      - name: both\n        oidc: {issuer: login, condition: 'claims.sub == \"both\"'}\n        mtls: {uri_san: \"spiffe://example.com/both/*\"}\n"
-			text = strings.Replace(text, `listen: {address: "127.0.0.1:0"}`, fmt.Sprintf("listen: {address: \"127.0.0.1:0\", tls: {cert_file: %q, key_file: %q, client_ca_file: %q}}\n"+
-				"issuers: [{name: login, url: %q, audiences: [c1proxy], ca_file: %q}]", certFile, keyFile, s.clientCA, s.issuer.server.URL, issuerCA), 1)
-			text = strings.Replace(text, "      - name: sync-bot\n", both+"      - name: sync-bot\n        oidc: {issuer: login, subject: sync-bot}\n        mtls: {uri_san: "+syncURI+"}\n", 1)
+			text = strings.Replace(s.configure(text), "      - name: sync-bot\n", both+"      - name: sync-bot\n        oidc: {issuer: login, subject: sync-bot}\n        mtls: {uri_san: "+syncURI+"}\n", 1)
 			return strings.Replace(text, "      - name: reader\n", both+"      - name: named\n        mtls: {dns_san: named.example.com}\n"+
 				"      - name: reader\n        oidc: {issuer: login, condition: 'claims.role == \"reader\"'}\n        mtls: {uri_san: \"spiffe://example.com/readers/*\"}\n", 1)
 		}
 	})
 	s.insecure = &tls.Config{InsecureSkipVerify: true} // the server's certificate is made for this test
-	until(t, "the issuer's keys are had", func() bool {
-		_, body := s.admin("/readyz")
-		return s.issuer.down || strings.Contains(body, `"issuer/login": "ok"`)
-	})
+	s.await(s.gateway)
 	return s
 }
 
