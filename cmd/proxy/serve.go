@@ -15,14 +15,20 @@ import (
 type serveCommand struct {
 	Config string     `required:"" short:"c" placeholder:"FILE" help:"The configuration, such as c1proxy.yaml."`
 	Level  slog.Level `name:"log-level" default:"info" help:"The least level to log: debug, info, warn or error."`
+	Watch  bool       `default:"true" negatable:"" help:"Reload the configuration when its file changes. SIGHUP does in any case. (true)"`
 }
 
 // Run serves until SIGINT or SIGTERM, and then stops cleanly. SIGHUP seals the
-// audit's segment.
+// audit's segment and reloads the configuration, and so does a change of its
+// file the latter.
 func (s serveCommand) Run(ctx context.Context, t *terminal) error {
-	cfg, err := readConfig(s.Config)
+	data, err := config.Load(s.Config)
 	if err != nil {
-		return err
+		return misconfigured{err}
+	}
+	cfg, err := config.ReadData(s.Config, data, proxy.Check)
+	if err != nil {
+		return misconfigured{err}
 	}
 	logger := newLogger(t.err, s.Level)
 	p, err := proxy.Open(ctx, cfg, proxy.Options{Logger: logger, Version: version()})
@@ -34,7 +40,8 @@ func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 	if os.Geteuid() == 0 {
 		logger.Warn("this is root, of whose powers c1proxy needs none: serve as a user of its own (deploy/ has a unit and a container that do)")
 	}
-	defer sealOnHangup(ctx, p, logger)()
+	r := reloader{file: s.Config, proxy: p, logger: logger, watch: config.NewWatch(s.Config, data)}
+	defer r.run(ctx, s.Watch)()
 	return p.Serve(ctx)
 }
 

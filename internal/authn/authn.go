@@ -108,6 +108,16 @@ func (a *Authenticator) Issuers() []*Issuer {
 	return all
 }
 
+// Issuer is the issuer of the name; nil if there is none.
+func (a *Authenticator) Issuer(name string) *Issuer {
+	for _, issuer := range a.issuers {
+		if issuer.cfg.Name == name {
+			return issuer
+		}
+	}
+	return nil
+}
+
 // proofs says what a caller may send.
 func (a *Authenticator) proofs() string {
 	words := fmt.Sprintf("send \"Authorization: Bearer %s...\"", KeyPrefix)

@@ -50,6 +50,9 @@ type IssuerConfig struct {
 	AllowInsecure bool
 	// Transport leads to the issuer; nil is http.DefaultTransport.
 	Transport http.RoundTripper
+	// Before is an Issuer of the same URL whose keys are taken over, with their
+	// age; nil for none. It is only read.
+	Before *Issuer
 	// Observe is told of each fetch of keys; nil is legal.
 	Observe func(ok bool)
 	// Logger gets a line when the issuer ceases to answer, and when it does
@@ -88,34 +91,72 @@ func newIssuer(cfg IssuerConfig) *Issuer {
 	for _, name := range names {
 		i.algorithms = append(i.algorithms, algorithm(name))
 	}
+	i.inherit(cfg.Before)
+	i.cfg.Before = nil // which may have had one too
 	return i
+}
+
+// inherit takes over another Issuer's keys. One that has none, or nil, leaves
+// nothing.
+func (i *Issuer) inherit(from *Issuer) {
+	if from == nil {
+		return
+	}
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	if from.fetched.IsZero() {
+		return
+	}
+	i.keys, i.round, i.fetched, i.failure, i.asked = from.keys, from.round, from.fetched, from.failure, from.asked
+	i.flying = false
 }
 
 // run fetches the keys, and goes on with it until ctx ends. No one else does, so
 // that there is one fetch at a time.
 func (i *Issuer) run(ctx context.Context) {
 	retry := retryFirst
-	for {
+	for pause := i.firstPause(); i.sleep(ctx, pause); {
 		err := i.refresh(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		pause := refreshAfter
+		pause = refreshAfter
 		if err != nil {
 			pause, retry = retry, min(2*retry, retryMost)
 		} else {
 			retry = retryFirst
 		}
-		timer := time.NewTimer(pause + time.Duration((rand.Float64()-0.5)/5*float64(pause)))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		case <-i.wake:
-			timer.Stop()
-		}
 	}
+}
+
+// firstPause is how long the first fetch can wait: not at all without keys.
+func (i *Issuer) firstPause() time.Duration {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch {
+	case i.fetched.IsZero():
+		return 0
+	case i.failure != nil:
+		return retryFirst
+	}
+	return max(0, refreshAfter-time.Since(i.fetched))
+}
+
+// sleep waits, a tenth more or less, or until it is woken. It is false if ctx
+// has ended.
+func (i *Issuer) sleep(ctx context.Context, pause time.Duration) bool {
+	if pause <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(pause + time.Duration((rand.Float64()-0.5)/5*float64(pause)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-i.wake:
+	}
+	return true
 }
 
 // begin notes that a fetch is under way, which serves who asked for one too.

@@ -39,10 +39,25 @@ type Check func(*configv1.Config) []Problem
 // one. What is wrong in the file is an *Error; a file that cannot be read at
 // all is any other error.
 func Read(file string, checks ...Check) (*configv1.Config, error) {
+	data, err := Load(file)
+	if err != nil {
+		return nil, err
+	}
+	return ReadData(file, data, checks...)
+}
+
+// Load returns the content of a configuration file, of which nothing is
+// checked.
+func Load(file string) ([]byte, error) {
 	data, err := readAtMost(file, maxSize)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
+	return data, nil
+}
+
+// ReadData is Read for what Load has returned.
+func ReadData(file string, data []byte, checks ...Check) (*configv1.Config, error) {
 	return parse(file, data, os.Getenv, checks)
 }
 

@@ -50,6 +50,10 @@ func New(cfg Config) *Gate {
 	return &Gate{slots: newSlots(cfg.Slots, cfg.Teams), breaker: breaker{failed: make(map[string]bool)}, budget: budget{tokens: maxRetries}}
 }
 
+// Resize makes the slots and the teams those of cfg. Calls under way go on, and
+// what is known of C1 stays.
+func (g *Gate) Resize(cfg Config) { g.slots.resize(cfg.Slots, cfg.Teams) }
+
 // Enter lets a call of a team in, which is to call an operation. While all
 // slots are taken it waits for one: as long as ctx lives and the team's calls
 // come to an end, up to five seconds. If none has ended for half a second, it

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,9 +17,8 @@ var errNoSlot = errors.New("no slot became free")
 // take; what is spare goes to whoever comes first. A call that finds none waits
 // in its team's own line, so that nobody stands behind another team.
 type slots struct {
-	share, spare int // of each team, and of all together; never change
-
 	mu      sync.Mutex // guards what follows
+	spare   int        // of all teams together
 	lent    int        // of the spare ones
 	inUse   int
 	waiting int
@@ -39,22 +39,39 @@ type line struct {
 func (l *line) stands() bool { return time.Since(l.moved) >= patience }
 
 func newSlots(n int, teams []string) *slots {
-	s := &slots{spare: n, teams: make(map[string]*line)}
-	if len(teams) > 0 {
-		s.share = max(1, n/2/len(teams))
-		s.spare = max(0, n-s.share*len(teams))
-	}
-	for _, team := range teams {
-		s.add(team, s.share)
-	}
+	s := &slots{teams: make(map[string]*line)}
+	s.resize(n, teams)
 	return s
 }
 
-func (s *slots) add(team string, share int) *line {
-	l := &line{share: share}
-	s.teams[team] = l
-	s.turns = append(s.turns, l)
-	return l
+// resize makes the number of slots and the teams others. Calls under way keep
+// theirs, and those that wait their places: if there are too many now, it is
+// fewer as they end. A team that is not named any more has no share.
+func (s *slots) resize(n int, teams []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	share := 0
+	s.spare = n
+	if len(teams) > 0 {
+		share = max(1, n/2/len(teams))
+		s.spare = max(0, n-share*len(teams))
+	}
+	for name, l := range s.teams {
+		l.share = 0
+		if l.inUse == 0 && l.waiting.Len() == 0 && !slices.Contains(teams, name) {
+			delete(s.teams, name)
+			s.turns = slices.DeleteFunc(s.turns, func(other *line) bool { return other == l })
+		}
+	}
+	for _, team := range teams {
+		s.line(team).share = share
+	}
+	s.lent = 0
+	for _, l := range s.teams {
+		s.lent += max(0, l.inUse-l.share)
+	}
+	for s.waiting > 0 && s.handOn() {
+	}
 }
 
 // line is a team's line. One that was not named has no share. Called with mu
@@ -63,7 +80,10 @@ func (s *slots) line(team string) *line {
 	if l := s.teams[team]; l != nil {
 		return l
 	}
-	return s.add(team, 0)
+	l := new(line)
+	s.teams[team] = l
+	s.turns = append(s.turns, l)
+	return l
 }
 
 // take takes a slot for a team, waiting for it if it must. The error is
@@ -149,9 +169,9 @@ func (s *slots) release(team string) {
 	}
 }
 
-// handOn gives a slot to the first in line of the team whose turn it is. Called
-// with mu held.
-func (s *slots) handOn() {
+// handOn gives a slot to the first in line of the team whose turn it is, and
+// says whether there was one to give. Called with mu held.
+func (s *slots) handOn() bool {
 	for i, l := range s.turns {
 		first := l.waiting.Front()
 		if first == nil || !s.lend(l) {
@@ -160,8 +180,9 @@ func (s *slots) handOn() {
 		close(l.waiting.Remove(first).(chan struct{}))
 		s.waiting--
 		s.turns = append(append(s.turns[:i:i], s.turns[i+1:]...), l)
-		return
+		return true
 	}
+	return false
 }
 
 func (s *slots) counts() (inUse, waiting int) {

@@ -60,15 +60,18 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 	}
 	check("audit", p.gateway.log.Healthy())
 	state.Checks["audit_space"] = room(p.gateway.log.Stats())
-	for name, t := range p.gateway.edition.Load().tenants {
-		_, err := t.tokens.Token(ctx)
+	state.Checks["config"] = p.upToDate()
+	inForce := p.gateway.pinned()
+	defer inForce.unpin()
+	for name, t := range inForce.tenants {
+		_, err := t.own.source.Token(ctx)
 		check("token/"+name, err)
 		state.Checks["c1/"+name] = answering(t.upstream.State())
 	}
 	for _, s := range p.opened() {
 		state.Checks["sink/"+s.Name()] = shipping(s.State(), p.gateway.log.Stats().HeadSize)
 	}
-	p.checkIssuers(check, state.Checks)
+	inForce.checkIssuers(check, state.Checks)
 	if p.draining.Load() {
 		state.Ready = false
 		state.Checks["server"] = "stopping"

@@ -30,6 +30,8 @@ type gateway struct {
 	// edition is the one in force, in which new calls begin.
 	edition atomic.Pointer[edition]
 	load    load
+	// longest is the longest call of the edition at start.
+	longest time.Duration
 	// stopping is closed when no more calls should come.
 	stopping <-chan struct{}
 }
@@ -94,7 +96,7 @@ func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) d
 
 // bindStream puts a streaming handler of someone else's on the line, as a
 // procedure that every authenticated caller may call. A stream waits for its
-// caller until the gateway stops.
+// caller until the gateway stops, or who may call is decided anew.
 func (g *gateway) bindStream(procedure, rule string, inner http.Handler) http.Handler {
 	b := &binding{gateway: g, route: &route.Route{Procedure: procedure, ReadOnly: true},
 		metrics: g.metrics.Procedure(procedure[1:]), errors: connect.NewErrorWriter(), stream: true, open: rule}
@@ -108,9 +110,11 @@ func (g *gateway) bindStream(procedure, rule string, inner http.Handler) http.Ha
 		watch.Go(func() {
 			select {
 			case <-g.stopping:
-				_ = controller.SetReadDeadline(time.Now()) // the caller is heard no more
+			case <-callFrom(r.Context()).edition.replaced:
 			case <-ended:
+				return
 			}
+			_ = controller.SetReadDeadline(time.Now()) // the caller is heard no more
 		})
 		defer watch.Wait() // the controller is of no use after the handler
 		defer close(ended)

@@ -27,7 +27,7 @@ type call struct {
 	http.ResponseWriter
 	// binding is the procedure's own, set by the first stage.
 	binding *binding
-	// edition is the one in which the call began.
+	// edition is the one in which the call began, and to which it is pinned.
 	edition *edition
 	// id is this server's own name for the call; clientID is the caller's.
 	id, clientID string
@@ -55,7 +55,7 @@ type call struct {
 	// recorded says that the call has, or will have, its final record.
 	recorded bool
 	// detached says that the call's exchange may outlive its handler, and leaves
-	// the load by itself.
+	// the load and the edition by itself.
 	detached bool
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"time"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
@@ -17,14 +18,19 @@ import (
 
 // This file is about who the callers are, and by what they are known.
 
-// openCallers makes what tells callers apart.
-func (e *edition) openCallers(cfg *configv1.Config, g *gateway) (err error) {
+// openCallers makes what tells callers apart. The keys of an issuer that is the
+// same as before are taken over, so that one that is down locks nobody out; what
+// is remembered of tokens is not.
+func (e *edition) openCallers(cfg *configv1.Config, before *edition, g *gateway) (err error) {
 	callers, err := callersOf(cfg)
 	if err != nil {
 		return err
 	}
 	callers.Logger = g.logger
-	if file := cfg.GetListen().GetTls().GetClientCaFile(); file != "" {
+	if file := cfg.GetListen().GetTls().GetClientCaFile(); before != nil {
+		e.authorities = before.authorities // of the same file: see changeable
+		callers.Authorities = e.authorities
+	} else if file != "" {
 		if e.authorities, err = authn.OpenAuthorities(file, g.logger); err != nil {
 			return err
 		}
@@ -38,10 +44,30 @@ func (e *edition) openCallers(cfg *configv1.Config, g *gateway) (err error) {
 		e.toIssuers = append(e.toIssuers, way)
 		callers.Issuers = append(callers.Issuers, authn.IssuerConfig{Name: issuer.GetName(), URL: issuer.GetUrl(),
 			Audiences: issuer.GetAudiences(), Algorithms: issuer.GetAlgorithms(), MaxLifetime: issuer.GetMaxTokenLifetime().AsDuration(),
-			AllowInsecure: issuer.GetAllowInsecure(), Transport: way, Observe: g.metrics.Issuer(issuer.GetName()), Logger: g.logger})
+			AllowInsecure: issuer.GetAllowInsecure(), Transport: way, Before: before.issuer(issuer), Observe: g.metrics.Issuer(issuer.GetName()), Logger: g.logger})
 	}
 	e.callers, err = authn.Open(callers)
 	return err
+}
+
+// issuer is the one with the same name whose keys come by the same way; nil if
+// there is none. The nil edition has none.
+func (e *edition) issuer(like *configv1.Issuer) *authn.Issuer {
+	if e == nil {
+		return nil
+	}
+	for _, known := range e.config.GetIssuers() {
+		if known.GetName() == like.GetName() && known.GetUrl() == like.GetUrl() && known.GetCaFile() == like.GetCaFile() &&
+			known.GetAllowInsecure() == like.GetAllowInsecure() {
+			return e.callers.Issuer(like.GetName())
+		}
+	}
+	return nil
+}
+
+// hasIssuer tells whether there is an issuer of the name.
+func (e *edition) hasIssuer(name string) bool {
+	return slices.ContainsFunc(e.config.GetIssuers(), func(i *configv1.Issuer) bool { return i.GetName() == name })
 }
 
 // closeCallers ends what openCallers has begun.
@@ -130,8 +156,8 @@ func checkCallers(cfg *configv1.Config) []config.Problem {
 
 // checkIssuers tells of each issuer whether its tokens can be verified. One that
 // does not answer, and whose keys are at hand, makes nobody unready.
-func (p *Proxy) checkIssuers(check func(string, error), checks map[string]string) {
-	for _, issuer := range p.gateway.edition.Load().callers.Issuers() {
+func (e *edition) checkIssuers(check func(string, error), checks map[string]string) {
+	for _, issuer := range e.callers.Issuers() {
 		state, name := issuer.State(), "issuer/"+issuer.Name()
 		check(name, state.Err)
 		if state.Err == nil && state.Failure != nil {

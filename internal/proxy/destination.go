@@ -11,10 +11,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/audit"
-	"github.com/c1proxy/c1proxy/internal/credential"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/forward"
+	"github.com/c1proxy/c1proxy/internal/gate"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
 	"github.com/c1proxy/c1proxy/internal/transcode"
@@ -33,9 +34,14 @@ type upstreams struct{ route *route.Route }
 
 // A tenant is one C1.
 type tenant struct {
-	name     string
-	way      way
-	tokens   *credential.Source
+	name string
+	// config is what made it.
+	config *configv1.Tenant
+	way    *way
+	// own is the tenant's own credential.
+	own      *access
+	gate     *gate.Gate
+	places   gate.Config // what the gate is to be once the edition is in force
 	upstream *forward.Upstream
 	metrics  *telemetry.Tenant
 }

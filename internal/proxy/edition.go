@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
@@ -9,14 +11,17 @@ import (
 	"github.com/c1proxy/c1proxy/internal/forward"
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/redact"
-	"github.com/c1proxy/c1proxy/internal/route"
 )
 
 // An edition is what one reading of the configuration says of calls: who may
 // make which, how often, and where they go. It is not changed once it is in
 // force, and a call keeps the one in which it began.
+//
+// It lives while it is in force or a call is pinned to it. What it has in common
+// with the edition before is carried over: see holding.
 type edition struct {
-	// revision names the edition in the records.
+	// config is what was read, and revision names it in the records.
+	config   *configv1.Config
 	revision string
 	callers  *authn.Authenticator
 	// authorities vouch for client certificates; nil if there are none.
@@ -27,42 +32,102 @@ type edition struct {
 	limits      map[callerKey]*limits
 	tenants     map[string]*tenant
 	plans       map[string]*redact.Plan // by method
+	// longest is the longest time that a call to C1 may take.
+	longest time.Duration
+
+	// pins counts the calls, and one for being in force. At 0 ended is called.
+	pins  atomic.Int64
+	ended func()
+	// replaced is closed when another edition is in force.
+	replaced chan struct{}
+	held     []*holding
+	closing  sync.Once
 }
 
-// openEdition makes an edition. What is opened is closed again if it fails.
-func (p *Proxy) openEdition(cfg *configv1.Config, routes []*route.Route, options Options) (_ *edition, err error) {
-	e := &edition{revision: config.Revision(cfg), tenants: make(map[string]*tenant)}
+// A holding is a resource that editions have in common. It is closed with the
+// last of those that hold it. An edition that is in force, or pinned, lets
+// another one hold what it holds.
+type holding struct {
+	holders atomic.Int64
+	close   func()
+}
+
+// hold makes a resource the edition's too.
+func (e *edition) hold(h *holding) {
+	h.holders.Add(1)
+	e.held = append(e.held, h)
+}
+
+// openEdition makes an edition, which takes over from the one before, nil at
+// start, what is the same in both. What is opened is closed again if it fails.
+// The caller has it in force, or closes it.
+func (p *Proxy) openEdition(cfg *configv1.Config, before *edition) (_ *edition, err error) {
+	e := &edition{config: cfg, revision: config.Revision(cfg), tenants: make(map[string]*tenant), longest: longestOf(cfg), replaced: make(chan struct{})}
+	e.pins.Store(1)
+	e.ended = func() { go p.retire(e) } // by whichever call is the last, which shall not wait for it
 	defer func() {
 		if err != nil {
 			e.close()
 		}
 	}()
-	if err := e.admit(cfg, methodsOf(routes)); err != nil {
+	if err := e.admit(cfg, methodsOf(p.routes)); err != nil {
 		return nil, err
 	}
-	if e.plans, err = plansOf(cfg.GetAudit(), routes); err != nil {
+	if e.plans, err = plansOf(cfg.GetAudit(), p.routes); err != nil {
 		return nil, err
 	}
-	if err := e.openCallers(cfg, p.gateway); err != nil {
+	if err := e.openCallers(cfg, before, p.gateway); err != nil {
 		return nil, err
 	}
 	if e.operators, err = openOperators(cfg.GetAdmin(), p.gateway); err != nil {
 		return nil, err
 	}
-	return e, e.openTenants(cfg, p.gateway, options)
+	return e, e.openTenants(cfg, before, p.gateway, p.options)
 }
 
-// close ends what openEdition has begun. Nil is legal.
+// close ends what openEdition has begun, and is not another edition's too. Nil
+// is legal, and so is a second time.
 func (e *edition) close() {
 	if e == nil {
 		return
 	}
-	for _, t := range e.tenants {
-		t.tokens.Close()
-		t.way.close()
+	e.closing.Do(func() {
+		for _, h := range e.held {
+			if h.holders.Add(-1) == 0 {
+				h.close()
+			}
+		}
+		e.operators.close()
+		e.closeCallers()
+	})
+}
+
+// pinned returns the edition in force. Its parts stay open until it is unpinned.
+func (g *gateway) pinned() *edition {
+	for {
+		if e := g.edition.Load(); e.pin() {
+			return e
+		}
 	}
-	e.operators.close()
-	e.closeCallers()
+}
+
+// pin is false for an edition that has ended: another one is in force then.
+func (e *edition) pin() bool {
+	for {
+		n := e.pins.Load()
+		if n == 0 {
+			return false
+		}
+		if e.pins.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (e *edition) unpin() {
+	if e.pins.Add(-1) == 0 {
+		e.ended()
+	}
 }
 
 // longestOf is the longest time that a call to C1 may take.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -48,6 +49,9 @@ type Options struct {
 // A Proxy is a running gateway.
 type Proxy struct {
 	gateway *gateway
+	options Options
+	routes  []*route.Route
+	reloads reloads
 	// sinks ship the audit's records; nil until they are opened.
 	sinks    atomic.Pointer[[]*siem.Sink]
 	health   *grpchealth.StaticChecker
@@ -56,8 +60,8 @@ type Proxy struct {
 	server, adminServer     *http.Server
 	listener, adminListener net.Listener
 	connections             *connections
-	longest                 time.Duration
-	drainDelay, drainTime   time.Duration
+	drainDelay              time.Duration
+	drainTime               time.Duration // 0 for as long as the longest call may take
 	draining                atomic.Bool
 }
 
@@ -66,6 +70,7 @@ type Proxy struct {
 // It calls nobody. What is opened is closed again if it fails.
 func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy, err error) {
 	p := &Proxy{
+		options: options,
 		gateway: &gateway{
 			logger:     options.Logger,
 			metrics:    telemetry.New(),
@@ -74,7 +79,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 		},
 		connections: newConnections(int(cfg.GetListen().GetMaxConnections()), cfg.GetListen().GetMaxConnectionAge().AsDuration()),
 	}
-	p.longest = longestOf(cfg)
+	p.gateway.longest = longestOf(cfg)
 	p.gateway.stopping = p.connections.quit
 	p.gateway.load.most = int64(cfg.GetListen().GetMaxCalls())
 	p.gateway.load.memory.open()
@@ -83,30 +88,32 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	routes, locals, err := loadRoutes(append(p.gateway.ownProcedures(), options.Local...))
-	if err != nil {
+	var locals map[string]Local
+	if p.routes, locals, err = loadRoutes(append(p.gateway.ownProcedures(), options.Local...)); err != nil {
 		return nil, err
 	}
 	if err := p.gateway.openTraces(cfg.GetTelemetry().GetTraces(), options); err != nil {
 		return nil, err
 	}
-	first, err := p.openEdition(cfg, routes, options)
+	first, err := p.openEdition(cfg, nil)
 	if err != nil {
 		return nil, err
 	}
-	p.gateway.edition.Store(first)
-	if err := p.openAudit(ctx, cfg.GetAudit(), routes, options); err != nil {
+	p.enforce(first)
+	p.reloads.last.at = time.Now()
+	if err := p.openAudit(ctx, cfg.GetAudit(), p.routes, options); err != nil {
 		return nil, err
 	}
-	handlers := p.gateway.bind(routes, func(r *route.Route) destination {
+	handlers := p.gateway.bind(p.routes, func(r *route.Route) destination {
 		if local, ok := locals[r.Procedure]; ok {
 			return local
 		}
 		return &upstreams{route: r}
 	})
-	p.services = servicesOf(routes)
+	p.services = servicesOf(p.routes)
 	p.health = p.gateway.mount(handlers.rpc, p.services, cfg.GetListen().GetReflection())
 	p.measure()
+	p.measureEdition()
 	p.measureSinks()
 	return p, p.listen(cfg, handlers)
 }
@@ -186,13 +193,10 @@ func (p *Proxy) listen(cfg *configv1.Config, all handlers) error {
 	if err != nil {
 		return err
 	}
-	p.drainDelay, p.drainTime = cfg.GetListen().GetDrainDelay().AsDuration(), p.longest+drainSlack
-	if timeout := cfg.GetListen().GetDrainTimeout(); timeout != nil {
-		p.drainTime = timeout.AsDuration()
-	}
-	p.server = newServer(router, tlsConfig, p.longest, p.gateway.logger)
+	p.drainDelay, p.drainTime = cfg.GetListen().GetDrainDelay().AsDuration(), cfg.GetListen().GetDrainTimeout().AsDuration()
+	p.server = newServer(router, tlsConfig, p.gateway.longest, p.gateway.logger)
 	p.connections.guard(p.server)
-	p.adminServer = newServer(p.admin(all.admin), nil, p.longest, p.gateway.logger)
+	p.adminServer = newServer(p.admin(all.admin), nil, p.gateway.longest, p.gateway.logger)
 	return nil
 }
 
@@ -253,7 +257,7 @@ func (p *Proxy) unready() {
 // stop drains the server, then the calls that outlived their callers, then
 // closes.
 func (p *Proxy) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), p.drainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(p.drainTime, p.reloads.longest()+drainSlack))
 	defer cancel()
 	go p.connections.closeFresh(ctx)
 	err := errors.Join(drain(ctx, p.server), p.gateway.load.wait(ctx))
@@ -275,7 +279,7 @@ func (p *Proxy) Close() error {
 			_ = listener.Close() // the server has closed it already, if it served
 		}
 	}
-	p.gateway.edition.Load().close()
+	p.reloads.end()
 	p.gateway.traces.Close(context.Background()) // at the latest; stop has done it, within its time
 	if p.gateway.log != nil {
 		errs = append(errs, p.gateway.log.Close())

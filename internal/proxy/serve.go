@@ -75,6 +75,7 @@ func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
 	c.detached = true
 	go func() {
 		defer b.gateway.load.leave()
+		defer c.edition.unpin()
 		finished <- b.deliver(caller, c, intent, prepared)
 	}()
 	select {

@@ -66,7 +66,16 @@ var (
 // X-Request-Id and C1proxy-Reason are kept, capped, for the record alone.
 func identify(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &call{ResponseWriter: w, binding: b, edition: b.gateway.edition.Load(), id: newID(), begun: time.Now(), peer: r.RemoteAddr, door: telemetry.REST}
+		c := &call{ResponseWriter: w, binding: b, edition: b.gateway.pinned(), id: newID(), begun: time.Now(), peer: r.RemoteAddr, door: telemetry.REST}
+		defer func() {
+			if !c.detached {
+				c.edition.unpin()
+			}
+		}()
+		if c.edition.longest > b.gateway.longest {
+			// The server knows of the longest call at start. Where there is nothing to set, that stays.
+			_ = http.NewResponseController(w).SetWriteDeadline(c.begun.Add(c.edition.longest + writeSlack))
+		}
 		if !b.rest {
 			c.door = doorOf(r)
 		}

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/credential"
@@ -13,39 +15,93 @@ import (
 	"github.com/c1proxy/c1proxy/internal/gate"
 )
 
-// openTenants makes the way to each tenant's C1. Every secret is read once, so
-// that one that is missing fails the start and not the first call.
-func (e *edition) openTenants(cfg *configv1.Config, g *gateway, options Options) error {
-	for _, t := range cfg.GetTenants() {
-		name := t.GetName()
-		base, err := url.Parse(t.GetUrl())
-		if err != nil {
-			return fmt.Errorf("read url of tenant %s: %w", name, err)
-		}
-		way, err := wayOf(t, base, options)
-		if err != nil {
-			return fmt.Errorf("tenant %s: %w", name, err)
-		}
-		sourceConfig := credentialOf(t.GetCredential())
-		if err := tryCredential(sourceConfig); err != nil {
-			return fmt.Errorf("read credential of tenant %s: %w", name, err)
-		}
-		sourceConfig.Tenant, sourceConfig.URL, sourceConfig.Logger, sourceConfig.Transport = name, base, options.Logger, way.tokens
-		count := g.metrics.Exchanges(name)
-		sourceConfig.Observe = func(credential, outcome string, took time.Duration) {
-			count(credential, outcome, took)
-			g.traces.Token(name, base, outcome, took)
-		}
-		source, err := credential.New(sourceConfig)
-		if err != nil {
+// An access is a credential with which a tenant's C1 is called.
+type access struct {
+	// config is what made it.
+	config  *configv1.Credential
+	source  *credential.Source
+	holding holding
+}
+
+// openTenants makes the way to each tenant's C1. Every secret that is new is
+// read once, so that one that is missing fails the start, or the reload, and not
+// the first call. Of a tenant that was there before, what is the same is taken
+// over: a token that is valid is not asked for again, connections stay, and what
+// is known of C1's health too.
+func (e *edition) openTenants(cfg *configv1.Config, before *edition, g *gateway, options Options) error {
+	for _, c := range cfg.GetTenants() {
+		t := &tenant{name: c.GetName(), config: c, metrics: g.metrics.Tenant(c.GetName()),
+			places: gate.Config{Slots: int(c.GetMaxInFlight()), Teams: teamsOf(cfg, c.GetName())}}
+		if err := e.openTenant(t, before.tenant(t.name), g, options); err != nil {
 			return err
 		}
-		e.tenants[name] = &tenant{name: name, way: way, tokens: source, metrics: g.metrics.Tenant(name),
-			upstream: forward.New(forward.Config{Tenant: name, URL: base, Tokens: source, Transport: way.calls, Logger: options.Logger,
-				Gate:      gate.New(gate.Config{Slots: int(t.GetMaxInFlight()), Teams: teamsOf(cfg, name)}),
-				UserAgent: "c1proxy/" + options.Version, Timeout: t.GetTimeout().AsDuration(), ResendOn401: t.GetResendOn_401()})}
+		e.tenants[t.name] = t
 	}
 	return nil
+}
+
+// tenant is the one of a name; nil if there is none. The nil edition has none.
+func (e *edition) tenant(name string) *tenant {
+	if e == nil {
+		return nil
+	}
+	return e.tenants[name]
+}
+
+// openTenant fills in a tenant. old is the one of the same name before, or nil.
+func (e *edition) openTenant(t, old *tenant, g *gateway, options Options) error {
+	base, err := url.Parse(t.config.GetUrl())
+	if err != nil {
+		return fmt.Errorf("read url of tenant %s: %w", t.name, err)
+	}
+	if old != nil && old.config.GetUrl() == t.config.GetUrl() {
+		t.gate = old.gate
+	} else {
+		t.gate = gate.New(t.places)
+	}
+	if old != nil && old.config.GetUrl() == t.config.GetUrl() && old.config.GetCaFile() == t.config.GetCaFile() && proto.Equal(old.config.GetProxy(), t.config.GetProxy()) {
+		t.way = old.way
+	} else if t.way, err = wayOf(t.config, base, options); err != nil {
+		return fmt.Errorf("tenant %s: %w", t.name, err)
+	}
+	e.hold(&t.way.holding)
+	if old != nil && old.way == t.way && proto.Equal(old.own.config, t.config.GetCredential()) {
+		t.own = old.own
+	} else if t.own, err = openAccess(t, t.config.GetCredential(), base, g, options); err != nil {
+		return err
+	}
+	e.hold(&t.own.holding)
+	t.upstream = forward.New(forward.Config{Tenant: t.name, URL: base, Tokens: t.own.source, Transport: t.way.calls, Logger: options.Logger, Gate: t.gate,
+		UserAgent: "c1proxy/" + options.Version, Timeout: t.config.GetTimeout().AsDuration(), ResendOn401: t.config.GetResendOn_401()})
+	return nil
+}
+
+// openAccess makes what gets tokens with a credential.
+func openAccess(t *tenant, cfg *configv1.Credential, base *url.URL, g *gateway, options Options) (*access, error) {
+	c := credentialOf(cfg)
+	if err := tryCredential(c); err != nil {
+		return nil, fmt.Errorf("read credential of tenant %s: %w", t.name, err)
+	}
+	c.Tenant, c.URL, c.Logger, c.Transport = t.name, base, options.Logger, t.way.tokens
+	count := g.metrics.Exchanges(t.name)
+	c.Observe = func(credential, outcome string, took time.Duration) {
+		count(credential, outcome, took)
+		g.traces.Token(t.name, base, outcome, took)
+	}
+	source, err := credential.New(c)
+	if err != nil {
+		return nil, err
+	}
+	return &access{config: cfg, source: source, holding: holding{close: source.Close}}, nil
+}
+
+// accesses are all credentials of the edition.
+func (e *edition) accesses() map[*access]bool {
+	all := make(map[*access]bool)
+	for _, t := range e.tenants {
+		all[t.own] = true
+	}
+	return all
 }
 
 // tryCredential reads what a credential needs. Where there are two, one that

@@ -14,24 +14,28 @@ import (
 
 // A way leads to one tenant's C1, for calls and for tokens. Each has
 // connections of its own, so that a token can be had while calls fill theirs.
-type way struct{ calls, tokens *forward.Transport }
+type way struct {
+	calls, tokens *forward.Transport
+	holding       holding
+}
 
 // wayOf makes the way to a tenant. What it needs is read once, so that it fails
 // the start.
-func wayOf(t *configv1.Tenant, base *url.URL, options Options) (way, error) {
+func wayOf(t *configv1.Tenant, base *url.URL, options Options) (*way, error) {
 	cfg := forward.TransportConfig{CAFile: t.GetCaFile(), Logger: options.Logger}
 	var err error
 	if cfg.Proxy, cfg.ProxyUser, err = proxyOf(t.GetProxy(), base); err != nil {
-		return way{}, err
+		return nil, err
 	}
-	var w way
+	w := new(way)
+	w.holding.close = w.close
 	if w.calls, err = forward.NewTransport(cfg); err == nil {
 		w.tokens, err = forward.NewTransport(cfg)
 	}
 	return w, err
 }
 
-func (w way) close() {
+func (w *way) close() {
 	w.calls.CloseIdleConnections()
 	w.tokens.CloseIdleConnections()
 }
