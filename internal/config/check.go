@@ -70,6 +70,7 @@ func (p *problems) teams(cfg *configv1.Config, keys map[string]string) {
 		p.unique(names, team.GetName(), path)
 		p.reference(path+".tenant", team.GetTenant(), "tenant", tenants)
 		p.callers(path, team, keys, cfg)
+		p.rules(path, team)
 		p.limit(path+".limits.team", team.GetLimits().GetTeam())
 		p.limit(path+".limits.caller", team.GetLimits().GetCaller())
 	}
@@ -87,6 +88,14 @@ func (p *problems) callers(team string, in *configv1.Team, keys map[string]strin
 		for j, key := range caller.GetApiKeys() {
 			p.key(fmt.Sprintf("%s.api_keys[%d]", path, j), key, keys)
 		}
+	}
+}
+
+// rules finds names that two rules of a team have.
+func (p *problems) rules(team string, in *configv1.Team) {
+	names := make(map[string]string)
+	for i, rule := range in.GetAllow() {
+		p.unique(names, rule.GetName(), fmt.Sprintf("%s.allow[%d]", team, i))
 	}
 }
 

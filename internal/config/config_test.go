@@ -255,7 +255,7 @@ func TestChecksKeepIndexes(t *testing.T) {
 	bad := strings.Replace(documented, "- methods: [", "- 7\n      - methods: [8, ~, ", 1)
 	_, err := config.Parse("x.yaml", []byte(bad), check)
 	want := []string{
-		"x.yaml:15:9: teams[0].allow[0]: expected a mapping, found a number: its keys are methods, class, include_draft",
+		"x.yaml:15:9: teams[0].allow[0]: expected a mapping, found a number: its keys are methods, class, include_draft, condition, require_reason, shadow, name",
 		"x.yaml:16:19: teams[0].allow[1].methods[0]: expected a text, found a number: write it in quotes",
 		`x.yaml:16:22: teams[0].allow[1].methods[1]: has no value: write one, or remove the "-"`,
 		"x.yaml:16:25: teams[0].allow[1].methods[2]: bad c1.api.app.v1.ConnectorService/ConfirmSyncValid",

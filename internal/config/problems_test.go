@@ -201,13 +201,13 @@ var typeProblems = []problemCase{
 		"9:11: teams[0].name: expected a text, found nothing: write one, or remove the key",
 	}},
 	{"text for list", "allow:\n      - " + methodsLine, "allow: all", []string{
-		`14:12: teams[0].allow: expected a list, found a text: begin each item with "- ", its keys are methods, class, include_draft`,
+		`14:12: teams[0].allow: expected a list, found a text: begin each item with "- ", its keys are methods, class, include_draft, condition, require_reason, shadow, name`,
 	}},
 	{"mapping for list", "allow:\n      - methods", "allow:\n        methods", []string{
-		`14:5: teams[0].allow: expected a list, found a mapping: begin each item with "- ", its keys are methods, class, include_draft`,
+		`14:5: teams[0].allow: expected a list, found a mapping: begin each item with "- ", its keys are methods, class, include_draft, condition, require_reason, shadow, name`,
 	}},
 	{"list of texts for list of mappings", "- methods: [", "- [", []string{
-		"15:9: teams[0].allow[0]: expected a mapping, found a list: its keys are methods, class, include_draft",
+		"15:9: teams[0].allow[0]: expected a mapping, found a list: its keys are methods, class, include_draft, condition, require_reason, shadow, name",
 	}},
 	{"text for mapping", "caller: {rate: 10, per: 1s, burst: 20}", "caller: 10/s", []string{
 		"18:15: teams[0].limits.caller: expected a mapping, found a text: its keys are rate, per, burst",

@@ -19,6 +19,7 @@ import (
 // of the schema is here.
 var patterns = map[string]string{
 	`^[a-z0-9][a-z0-9-]{0,62}$`:         `use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,
+	`^[a-z][a-z0-9-]{0,62}$`:            `use lower-case letters, digits and "-", at most 63, and begin with a letter`,
 	`^[0-9a-fA-F]{64}$`:                 `write the 64 hex digits that "proxy key new" prints: a key itself never stands in the configuration, and one that did is to be replaced`,
 	`^(/|\./|\.\./)`:                    "write the path of a file, from / or ./: a secret itself never stands in the configuration",
 	`^[A-Z_][A-Z0-9_]{0,127}$`:          "write the name of an environment variable, in capitals: a secret itself never stands in the configuration",

@@ -16,6 +16,8 @@ const (
 	TeamDenied                 Reason = "TEAM_DENIED"
 	IssuerUnavailable          Reason = "ISSUER_UNAVAILABLE"
 	MethodDenied               Reason = "METHOD_DENIED"
+	ConditionDenied            Reason = "CONDITION_DENIED"
+	ReasonRequired             Reason = "REASON_REQUIRED"
 	RateLimited                Reason = "RATE_LIMITED"
 	Overloaded                 Reason = "OVERLOADED"
 	BadRequest                 Reason = "BAD_REQUEST"
@@ -49,6 +51,8 @@ var explained = map[Reason]string{
 	TeamDenied:                 "the caller does not belong to the team that C1proxy-Team names",
 	IssuerUnavailable:          "the keys of the token's issuer cannot be had, so nothing was sent",
 	MethodDenied:               "no rule of the caller's team allows the method",
+	ConditionDenied:            "rules of the caller's team name the method, and the condition of none holds for the call",
+	ReasonRequired:             "a rule of the caller's team requires a reason, which C1proxy-Reason states",
 	RateLimited:                "a limit of the caller, its team or its tenant is used up",
 	Overloaded:                 "c1proxy has as many calls under way as it accepts, so nothing was sent",
 	BadRequest:                 "the request does not read as the method's message",

@@ -110,7 +110,8 @@ func TestPolicyIsItsRules(t *testing.T) {
 // agree holds one decision against the rules.
 func agree(t *rapid.T, p *policy.Policy, rules []policy.Rule, team string, m policy.Method) {
 	allows, near := decide(rules, team, m)
-	got, err := p.Allow(team, m.Name)
+	d, err := p.Allow(calling(team, m.Name))
+	got := d.Rule
 	if got != allows || (err == nil) != (allows != "") {
 		t.Fatalf("%s %s: got %q, %v; want %q", team, m.Name, got, err, allows)
 	}
@@ -155,7 +156,7 @@ func FuzzPattern(f *testing.F) {
 				matched++
 			}
 			if p != nil {
-				if _, err := p.Allow("t", m.Name); (err == nil) != want {
+				if _, err := p.Allow(calling("t", m.Name)); (err == nil) != want {
 					t.Errorf("%q: %s: got %v, want %v", text, m.Name, err, want)
 				}
 			}

@@ -3,7 +3,10 @@
 //
 // Rules name methods by patterns, which are resolved against the methods that
 // exist when a Policy is compiled: a decision is then two look-ups, whatever
-// the rules are, and a pattern that does nothing is found before any call.
+// the rules are, and a pattern that does nothing is found before any call. Where
+// rules have conditions, those that match the method are asked in their order;
+// each condition is compiled for each method that its rule allows, so that a
+// field which a request does not have is found before any call too.
 package policy
 
 import (
@@ -11,9 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	"connectrpc.com/connect"
-
-	"github.com/c1proxy/c1proxy/internal/fault"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // A Method is one that exists.
@@ -24,6 +25,8 @@ type Method struct {
 	ReadOnly bool
 	// Draft says that C1 may still change or remove the method.
 	Draft bool
+	// Input is the request's type; nil where no condition can read the request.
+	Input protoreflect.MessageDescriptor
 }
 
 // A Class is a part of the methods, by their side effects.
@@ -55,6 +58,16 @@ type Rule struct {
 	// IncludeDraft lets the rule allow draft methods too. Without it they are
 	// left out, also where the rule names one exactly.
 	IncludeDraft bool
+	// Condition is a CEL expression, true or false, over the call: request, as
+	// the method's message; caller.name, caller.team, caller.tenant and
+	// caller.subject, which are texts; claims, a map, of a token. The rule allows
+	// a call for which it is true. "" is true of all.
+	Condition string
+	// RequireReason lets the rule allow only calls that state a reason.
+	RequireReason bool
+	// Shadow tries Condition and RequireReason out: what they would refuse, and no
+	// other rule allows, is let through all the same, and is told of.
+	Shadow bool
 }
 
 // admits tells whether the rule allows a method that one of its patterns
@@ -69,18 +82,30 @@ func (c Class) holds(m Method) bool { return c == Both || (c == Read) == m.ReadO
 // concurrent use.
 type Policy struct {
 	rules []Rule
+	// conditions are the rules', nil for those without one.
+	conditions []*condition
 	// methods are sorted by name, so that all but the exact patterns match
 	// neighbours; index has the place of each.
 	methods []Method
 	index   map[string]int
 	// teams has a verdict for each method: four bytes a method and team.
 	teams map[string][]verdict
+	// chains are of the rules that depend on the call.
+	chains chains
+	// of has the rules of each team, parsed the patterns of each rule, for what a
+	// refusal says.
+	of     map[string][]int
+	parsed [][]pattern
 }
 
 // A verdict is what a team's rules say of a method: 0 if none matches it, the
 // index of the first rule that allows it plus 1, or else, negated, the index
-// of the first rule that matches it but leaves it out, plus 1.
+// of the first rule that matches it but leaves it out, plus 1. Where what a rule
+// says depends on the call, it is the index of a chain plus chained.
 type verdict int32
+
+// chained is more than any configuration has rules.
+const chained = 1 << 30
 
 // Compile makes a Policy of the rules, for the methods that exist; their names
 // differ. A pattern that is none, or by which its rule allows nothing, is a
@@ -88,14 +113,16 @@ type verdict int32
 // many as people read.
 func Compile(rules []Rule, methods []Method) (*Policy, []Problem) {
 	p := &Policy{rules: slices.Clone(rules), methods: slices.Clone(methods),
-		index: make(map[string]int, len(methods)), teams: make(map[string][]verdict)}
+		index: make(map[string]int, len(methods)), teams: make(map[string][]verdict),
+		conditions: make([]*condition, len(rules)), of: make(map[string][]int), parsed: make([][]pattern, len(rules)), chains: chains{known: make(map[link]verdict)}}
 	slices.SortFunc(p.methods, func(a, b Method) int { return strings.Compare(a.Name, b.Name) })
 	for i, m := range p.methods {
 		p.index[m.Name] = i
 	}
 	var problems []Problem
+	var conditions language
 	for i := range p.rules {
-		if problems = p.add(i, problems); len(problems) == maxProblems {
+		if problems = p.add(i, &conditions, problems); len(problems) == maxProblems {
 			break
 		}
 	}
@@ -123,18 +150,25 @@ func Select(patterns []string, methods []Method) ([]string, []Problem) {
 
 // add puts the verdicts of a rule after those of the rules before it, and
 // appends the rule's problems, until there are maxProblems.
-func (p *Policy) add(i int, problems []Problem) []Problem {
+func (p *Policy) add(i int, conditions *language, problems []Problem) []Problem {
 	rule := &p.rules[i]
-	if rule.Class != Both && rule.Class != Read && rule.Class != Write {
-		return append(problems, Problem{Rule: i, Method: -1, Message: "a class is read or write"})
+	switch {
+	case rule.Class != Both && rule.Class != Read && rule.Class != Write:
+		return append(problems, Problem{Rule: i, Method: -1, Key: "class", Message: "a class is read or write"})
+	case rule.Shadow && rule.Condition == "" && !rule.RequireReason:
+		problems = append(problems, Problem{Rule: i, Method: -1, Key: "shadow", Message: "there is nothing to try out: write a condition or require_reason: true"})
 	}
 	verdicts := p.teams[rule.Team]
 	if verdicts == nil {
 		verdicts = make([]verdict, len(p.methods))
 		p.teams[rule.Team] = verdicts
 	}
+	p.of[rule.Team] = append(p.of[rule.Team], i)
 	for j, text := range rule.Methods {
 		pattern, ok := parsePattern(text)
+		if ok {
+			p.parsed[i] = append(p.parsed[i], pattern)
+		}
 		switch {
 		case ok && p.apply(i, pattern, verdicts):
 			continue
@@ -144,10 +178,34 @@ func (p *Policy) add(i int, problems []Problem) []Problem {
 			problems = append(problems, Problem{Rule: i, Method: j, Message: p.malformed(text)})
 		}
 		if len(problems) == maxProblems {
-			break
+			return problems
+		}
+	}
+	if rule.Condition != "" {
+		var problem string
+		if p.conditions[i], problem = conditions.compile(rule.Condition, p.admitted(i)); problem != "" {
+			problems = append(problems, Problem{Rule: i, Method: -1, Key: "condition", Message: problem})
 		}
 	}
 	return problems
+}
+
+// admitted are the methods that a rule allows if its condition holds.
+func (p *Policy) admitted(i int) []Method {
+	var found []int
+	for _, pattern := range p.parsed[i] {
+		for m := range p.matching(pattern) {
+			if p.rules[i].admits(p.methods[m]) {
+				found = append(found, m)
+			}
+		}
+	}
+	slices.Sort(found)
+	var all []Method
+	for _, m := range slices.Compact(found) {
+		all = append(all, p.methods[m])
+	}
+	return all
 }
 
 // apply puts the verdicts of a pattern of a rule after those before it, and
@@ -158,9 +216,7 @@ func (p *Policy) apply(i int, pattern pattern, verdicts []verdict) (allows bool)
 		switch {
 		case rule.admits(p.methods[m]):
 			allows = true
-			if verdicts[m] <= 0 {
-				verdicts[m] = verdict(i + 1)
-			}
+			verdicts[m] = p.chains.after(verdicts[m], i, rule)
 		case verdicts[m] == 0:
 			verdicts[m] = -verdict(i + 1)
 		}
@@ -182,38 +238,16 @@ func (p *Policy) matching(pattern pattern) iter.Seq[int] {
 	}
 }
 
-// Allow returns the name of the first rule that lets the team call the method,
-// or a *fault.Fault with connect.CodePermissionDenied. It allocates nothing
-// unless it denies.
-func (p *Policy) Allow(team, method string) (rule string, err error) {
-	var v verdict
-	i, exists := p.index[method]
-	if verdicts := p.teams[team]; exists && verdicts != nil {
-		v = verdicts[i]
-	}
-	if v > 0 {
-		return p.rules[v-1].Name, nil
-	}
-	help := "ask its operator for an allow rule"
-	if v < 0 {
-		help = p.rules[-v-1].without(p.methods[i])
-	}
-	return "", fault.New(connect.CodePermissionDenied, fault.MethodDenied,
-		"team %s has no rule that allows %s: %s", team, method, help).
-		With("team", team).With("method", method)
-}
-
 // without says why the rule, although a pattern of it matches the method, does
 // not allow it.
 func (r *Rule) without(m Method) string {
-	text := r.Name + " matches it, but "
 	switch inClass := r.Class.holds(m); {
 	case inClass:
-		return text + "it is a draft method: ask its operator for include_draft: true"
+		return "it is a draft method: ask its operator for include_draft: true"
 	case m.Draft && !r.IncludeDraft:
-		return text + "it is a draft method, and it has " + effects(m) + ", which class: " + string(r.Class) + " leaves out"
+		return "it is a draft method, and it has " + effects(m) + ", which class: " + string(r.Class) + " leaves out"
 	}
-	return text + "it has " + effects(m) + ", which class: " + string(r.Class) + " leaves out"
+	return "it has " + effects(m) + ", which class: " + string(r.Class) + " leaves out"
 }
 
 // effects says in words what class a method is of.

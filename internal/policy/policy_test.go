@@ -12,6 +12,7 @@ import (
 
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/policy"
+	"github.com/c1proxy/c1proxy/internal/principal"
 )
 
 // methods have what patterns can get wrong: names that begin alike, a package
@@ -31,6 +32,11 @@ var methods = []policy.Method{
 	{Name: "c1x.S/Get", ReadOnly: true},
 }
 
+// calling is a call of a team's.
+func calling(team, method string) policy.Call {
+	return policy.Call{Who: &principal.Principal{Caller: "bot", Team: team, Tenant: "acme"}, Method: method}
+}
+
 // allowed are the methods that a policy of one rule allows.
 func allowed(t *testing.T, rule policy.Rule) []string {
 	t.Helper()
@@ -41,7 +47,7 @@ func allowed(t *testing.T, rule policy.Rule) []string {
 	}
 	var names []string
 	for _, m := range methods {
-		if name, err := p.Allow("team", m.Name); err == nil && name == rule.Name {
+		if d, err := p.Allow(calling("team", m.Name)); err == nil && d.Rule == rule.Name {
 			names = append(names, m.Name)
 		}
 	}
@@ -104,7 +110,8 @@ func TestAllow(t *testing.T) {
 	}
 	for _, team := range []string{"one", "two", "", "nobody"} {
 		for _, method := range names {
-			rule, err := p.Allow(team, method)
+			d, err := p.Allow(calling(team, method))
+			rule := d.Rule
 			if rule != want[[2]string{team, method}] {
 				t.Errorf("%s %s: got rule %q", team, method, rule)
 			}
@@ -138,7 +145,8 @@ func TestDenied(t *testing.T) {
 		{"t", "c1.a.v1.S/None", "ask its operator for an allow rule"},
 	}
 	for _, tt := range tests {
-		rule, err := p.Allow(tt.team, tt.method)
+		d, err := p.Allow(calling(tt.team, tt.method))
+		rule := d.Rule
 		var f *fault.Fault
 		want := "team " + tt.team + " has no rule that allows " + tt.method + ": " + tt.want
 		if !errors.As(err, &f) || rule != "" || f.Message != want {
@@ -238,8 +246,8 @@ func TestCompileKeepsNothing(t *testing.T) {
 		t.Fatalf("got %v, and the methods %v", problems, given)
 	}
 	rules[0].Name, given[0].Name = "other", "other"
-	if rule, err := p.Allow("t", "c1.b.T/Confirm"); rule != "t/0" {
-		t.Errorf("got %q, %v", rule, err)
+	if d, err := p.Allow(calling("t", "c1.b.T/Confirm")); d.Rule != "t/0" {
+		t.Errorf("got %q, %v", d.Rule, err)
 	}
 }
 
@@ -248,8 +256,9 @@ func TestAllowAllocatesNothing(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
+	call := calling("team7", "c1.api.p07.v1.S0Service/Method3")
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := p.Allow("team7", "c1.api.p07.v1.S0Service/Method3"); err != nil {
+		if _, err := p.Allow(call); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -305,9 +314,10 @@ func BenchmarkProblems(b *testing.B) {
 
 func BenchmarkAllow(b *testing.B) {
 	p, _ := policy.Compile(manyRules(200, 10), manyMethods())
+	call := calling("team133", "c1.api.p07.v1.S0Service/Method3")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := p.Allow("team133", "c1.api.p07.v1.S0Service/Method3"); err != nil {
+		if _, err := p.Allow(call); err != nil {
 			b.Fatal(err)
 		}
 	}

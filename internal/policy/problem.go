@@ -10,8 +10,10 @@ import (
 // A Problem is something in a rule that does nothing.
 type Problem struct {
 	// Rule and Method are indexes into the rules and into that rule's methods;
-	// Method is -1 if the problem is the rule's class.
+	// Method is -1 if the problem is none of these.
 	Rule, Method int
+	// Key is then what it is: class, condition or shadow.
+	Key string
 	// Message says what was wrong and what to write instead. A text that is no
 	// pattern is not in it: it may be a secret that was pasted there.
 	Message string

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
+	"strconv"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/policy"
@@ -37,9 +39,10 @@ func rulesOf(cfg *configv1.Config) ([]policy.Rule, []position) {
 	var positions []position
 	for i, team := range cfg.GetTeams() {
 		for j, allow := range team.GetAllow() {
-			rules = append(rules, policy.Rule{Name: fmt.Sprintf("%s/allow/%d", team.GetName(), j),
+			rules = append(rules, policy.Rule{Name: team.GetName() + "/allow/" + cmp.Or(allow.GetName(), strconv.Itoa(j)),
 				Team: team.GetName(), Methods: allow.GetMethods(),
-				Class: policy.Class(allow.GetClass()), IncludeDraft: allow.GetIncludeDraft()})
+				Class: policy.Class(allow.GetClass()), IncludeDraft: allow.GetIncludeDraft(),
+				Condition: allow.GetCondition(), RequireReason: allow.GetRequireReason(), Shadow: allow.GetShadow()})
 			positions = append(positions, position{i, j})
 		}
 	}
@@ -49,7 +52,7 @@ func rulesOf(cfg *configv1.Config) ([]policy.Rule, []position) {
 // keyOf is the key of a rule at which a problem stands.
 func keyOf(problem policy.Problem) string {
 	if problem.Method < 0 {
-		return "class"
+		return problem.Key
 	}
 	return fmt.Sprintf("methods[%d]", problem.Method)
 }

@@ -27,6 +27,7 @@ type gateway struct {
 	log        *audit.Log
 	limiter    *ratelimit.Limiter
 	maxMessage int
+	shadows    shadows
 	// edition is the one in force, in which new calls begin.
 	edition atomic.Pointer[edition]
 	load    load

@@ -40,6 +40,10 @@ type call struct {
 	who *principal.Principal
 	// rule is the policy's rule that let the call through.
 	rule string
+	// pending says that the policy must see the request, too.
+	pending bool
+	// shadow is why the policy would refuse the call, if no rule were in shadow.
+	shadow string
 	// path holds the path values, once the request has been decoded.
 	path audit.Fields
 	// request holds what else of the request the records are to hold.
@@ -109,11 +113,21 @@ func (c *call) record(kind audit.Kind) *audit.Record {
 	}
 	if c.who != nil {
 		r.Caller, r.Team, r.Tenant, r.Credential = c.who.Caller, c.who.Team, c.who.Tenant, c.who.Credential
-		if c.who.Subject != "" {
-			r.Detail = map[string]string{"subject": c.who.Subject}
-		}
+		detail(r, "subject", c.who.Subject)
 	}
+	detail(r, "shadow", c.shadow)
 	return r
+}
+
+// detail adds a detail to a record, unless it is "".
+func detail(r *audit.Record, key, value string) {
+	if value == "" {
+		return
+	}
+	if r.Detail == nil {
+		r.Detail = make(map[string]string, 1)
+	}
+	r.Detail[key] = value
 }
 
 // names are the words by which log lines name the call.
@@ -130,9 +144,8 @@ func blame(r *audit.Record, f *fault.Fault) {
 	r.Code = f.Code.String()
 	r.Error = string(f.Reason)
 	r.Field = f.Metadata["field"]
-	if check := f.Metadata["check"]; check != "" {
-		r.Detail = map[string]string{"check": check}
-	}
+	detail(r, "check", f.Metadata["check"])
+	detail(r, "rules", f.Metadata["rules"])
 }
 
 // idEncoding is RFC 4648's base32 in lower case, without padding.

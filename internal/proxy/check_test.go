@@ -7,12 +7,13 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/reflect/protoregistry"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+	"github.com/c1proxy/c1proxy/internal/catalog"
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/policy"
+	"github.com/c1proxy/c1proxy/internal/principal"
 	"github.com/c1proxy/c1proxy/internal/proxy"
 	"github.com/c1proxy/c1proxy/internal/route"
 )
@@ -101,7 +102,8 @@ audit: {dir: /tmp/audit}
 		"c1.api.vault.v1.VaultService/Search":      "",
 		"c1.api.vault.v1.VaultService/Rotate":      "payments/allow/1",
 	} {
-		rule, err := p.Allow("payments", method)
+		d, err := p.Allow(policy.Call{Who: &principal.Principal{Team: "payments"}, Method: method})
+		rule := d.Rule
 		var f *fault.Fault
 		if rule != want || want == "" && (!errors.As(err, &f) || f.Code != connect.CodePermissionDenied || !strings.Contains(f.Message, "draft")) {
 			t.Errorf("%s: got %q, %v; want %q", method, rule, err, want)
@@ -126,14 +128,14 @@ func TestAdmitRefuses(t *testing.T) {
 
 // The policy knows each route as it is.
 func TestMethodsOf(t *testing.T) {
-	routes, err := route.Load(protoregistry.GlobalFiles, protoregistry.GlobalTypes, "c1.")
+	routes, err := route.Load(catalog.Files(), catalog.Types{}, "c1.")
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes = append(routes, &route.Route{Procedure: "/x.S/Draft", Stability: route.Draft}, &route.Route{Procedure: "/x.S/Read", ReadOnly: true})
+	routes = append(routes, &route.Route{Procedure: "/x.S/Draft", Descriptor: routes[0].Descriptor, Stability: route.Draft}, &route.Route{Procedure: "/x.S/Read", Descriptor: routes[0].Descriptor, ReadOnly: true})
 	methods := proxy.MethodsOf(routes)
 	for i, r := range routes {
-		if want := (policy.Method{Name: r.Procedure[1:], ReadOnly: r.ReadOnly, Draft: r.Stability == route.Draft}); methods[i] != want {
+		if want := (policy.Method{Name: r.Procedure[1:], ReadOnly: r.ReadOnly, Draft: r.Stability == route.Draft, Input: r.Descriptor.Input()}); methods[i] != want {
 			t.Errorf("got %+v, want %+v", methods[i], want)
 		}
 	}

@@ -78,7 +78,7 @@ func (d *delivery) drop() { d.Drop() }
 // target is what the request becomes on C1's side. The path is made anew on
 // every door, of the values that were checked.
 func (u *upstreams) target(in inbound) (target transcode.Target, err error) {
-	if in.raw == nil {
+	if in.raw == nil || in.remade {
 		return transcode.Request(u.route, in.message)
 	}
 	target.Query, target.Body = in.raw.query, in.raw.body

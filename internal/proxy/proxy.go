@@ -155,7 +155,7 @@ func loadRoutes(local []Local) ([]*route.Route, map[string]Local, error) {
 func methodsOf(routes []*route.Route) []policy.Method {
 	methods := make([]policy.Method, len(routes))
 	for i, r := range routes {
-		methods[i] = policy.Method{Name: r.Method(), ReadOnly: r.ReadOnly, Draft: r.Stability == route.Draft}
+		methods[i] = policy.Method{Name: r.Method(), ReadOnly: r.ReadOnly, Draft: r.Stability == route.Draft, Input: r.Descriptor.Input()}
 	}
 	return methods
 }

@@ -24,6 +24,9 @@ type inbound struct {
 	// raw is what goes up as it came, and is answered as it comes; nil where the
 	// message is encoded.
 	raw *raw
+	// remade has the message encoded all the same, and only the answer is passed
+	// on as it comes.
+	remade bool
 }
 
 // raw is a query and a body, byte for byte.
@@ -32,11 +35,16 @@ type raw struct {
 	body  []byte
 }
 
-// travel is the line of a call from prepare on, and reads like the promise that
+// travel is the line of a call from the policy's second look on, and reads like the promise that
 // it keeps: nothing reaches C1 before the intent is durable, and nothing is
 // answered before the outcome is. The answer is ready to be encoded, and the
 // call has its final record.
 func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
+	if c.pending {
+		if err := b.permitRequest(c, &in); err != nil {
+			return answer{fault: b.deny(ctx, c, err)}
+		}
+	}
 	prepared, err := b.destination.prepare(ctx, c, in)
 	if err != nil {
 		return answer{fault: b.deny(ctx, c, err)}

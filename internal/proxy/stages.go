@@ -215,25 +215,25 @@ func authenticate(b *binding, next http.Handler) http.Handler {
 func authorize(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*call)
-		rule, err := b.allow(c)
-		if err != nil {
+		if err := b.allow(c); err != nil {
 			b.refuse(c, r, fault.Of(err))
 			return
 		}
-		c.rule = rule
 		next.ServeHTTP(w, r)
 	})
 }
 
-// allow returns the rule that lets a call through.
-func (b *binding) allow(c *call) (rule string, err error) {
+// allow notes the rule that lets a call through, so far.
+func (b *binding) allow(c *call) (err error) {
 	switch {
 	case b.admin:
-		return c.edition.operators.allow(c.who, b.route.Descriptor.Name())
+		c.rule, err = c.edition.operators.allow(c.who, b.route.Descriptor.Name())
 	case b.open != "":
-		return b.open, nil
+		c.rule = b.open
+	default:
+		_, err = b.permit(c, nil, "")
 	}
-	return c.edition.policy.Allow(c.who.Team, b.route.Method())
+	return err
 }
 
 func limitRate(b *binding, next http.Handler) http.Handler {

@@ -52,6 +52,7 @@ type Metrics struct {
 	tokens   *prometheus.CounterVec
 	strays   *prometheus.CounterVec
 	issuers  *prometheus.CounterVec
+	shadows  *prometheus.CounterVec
 	inFlight prometheus.Gauge
 }
 
@@ -78,10 +79,13 @@ func New() *Metrics {
 		issuers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "c1proxy_issuer_fetches_total", Help: "Times that the keys of an OIDC issuer were asked for, by outcome: ok or failed."},
 			[]string{"issuer", "outcome"}),
+		shadows: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "c1proxy_shadow_refusals_total", Help: "Calls that were let through, and would be refused if no rule were in shadow, by the rule that let them through."},
+			[]string{"rule"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "c1proxy_calls_in_flight", Help: "Calls that have begun and are not answered."}),
 	}
-	m.registry.MustRegister(m.calls, m.duration, m.refusals, m.upstream, m.tokens, m.strays, m.issuers, m.inFlight,
+	m.registry.MustRegister(m.calls, m.duration, m.refusals, m.upstream, m.tokens, m.strays, m.issuers, m.shadows, m.inFlight,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -152,6 +156,10 @@ func (m *Metrics) Issuer(name string) func(ok bool) {
 		}
 	}
 }
+
+// Shadowed counts one call that a rule in shadow let through. rule is from the
+// configuration.
+func (m *Metrics) Shadowed(rule string) { m.shadows.WithLabelValues(rule).Inc() }
 
 // A Procedure measures one procedure's calls.
 type Procedure struct {

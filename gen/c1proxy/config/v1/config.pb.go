@@ -1228,7 +1228,24 @@ type Rule struct {
 	Class string `protobuf:"bytes,2,opt,name=class,proto3" json:"class,omitempty"`
 	// Allow draft methods too, which C1 may still change or remove. A rule
 	// without it allows none, even where it names one. Default: false.
-	IncludeDraft  bool `protobuf:"varint,3,opt,name=include_draft,json=includeDraft,proto3" json:"include_draft,omitempty"`
+	IncludeDraft bool `protobuf:"varint,3,opt,name=include_draft,json=includeDraft,proto3" json:"include_draft,omitempty"`
+	// A CEL expression, true or false, without which the rule does not allow a
+	// call: over request, the method's message by the names of C1's protos;
+	// caller.name, caller.team, caller.tenant and caller.subject; and claims, a map
+	// of what a token holds. Each method that the rule allows must have the fields.
+	// A condition that fails, as on a claim that is not there, is false.
+	Condition string `protobuf:"bytes,10,opt,name=condition,proto3" json:"condition,omitempty"`
+	// Allow only calls that state why, in the header C1proxy-Reason
+	// (percent-encoded UTF-8, at most 512 bytes), which goes into the record.
+	// Default: false.
+	RequireReason bool `protobuf:"varint,11,opt,name=require_reason,json=requireReason,proto3" json:"require_reason,omitempty"`
+	// Try condition and require_reason out: what they would refuse, and no other
+	// rule allows, is let through all the same, and recorded, counted and logged as
+	// what would be refused. Default: false.
+	Shadow bool `protobuf:"varint,12,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	// The rule's name in records and refusals, TEAM/allow/NAME. Unique in its team.
+	// Without it, the rule's place in the list, from 0.
+	Name          string `protobuf:"bytes,13,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1282,6 +1299,34 @@ func (x *Rule) GetIncludeDraft() bool {
 		return x.IncludeDraft
 	}
 	return false
+}
+
+func (x *Rule) GetCondition() string {
+	if x != nil {
+		return x.Condition
+	}
+	return ""
+}
+
+func (x *Rule) GetRequireReason() bool {
+	if x != nil {
+		return x.RequireReason
+	}
+	return false
+}
+
+func (x *Rule) GetShadow() bool {
+	if x != nil {
+		return x.Shadow
+	}
+	return false
+}
+
+func (x *Rule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // The limits of a team. A call must be within all that are given.
@@ -2452,11 +2497,16 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x06ApiKey\x123\n" +
 	"\x06sha256\x18\x01 \x01(\tB\x1b\xbaH\x18\xc8\x01\x01r\x132\x11^[0-9a-fA-F]{64}$R\x06sha256\x12\x8b\x01\n" +
 	"\aexpires\x18\x02 \x01(\tBq\xbaHn\xd8\x01\x01ri2P^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$\x92\x02\x142030-01-31T00:00:00ZR\aexpires\x12O\n" +
-	"\x05label\x18\x03 \x01(\tB9\xbaH6\xd8\x01\x01r12!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x92\x02\vlaptop-2030R\x05label\"\xb5\x01\n" +
+	"\x05label\x18\x03 \x01(\tB9\xbaH6\xd8\x01\x01r12!^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$\x92\x02\vlaptop-2030R\x05label\"\xa1\x03\n" +
 	"\x04Rule\x12[\n" +
 	"\amethods\x18\x01 \x03(\tBA\xbaH>\x92\x01;\b\x01\"7r5\x18\x80\x04\x92\x02/c1.api.app.v1.ConnectorService/ConfirmSyncValidR\amethods\x12+\n" +
 	"\x05class\x18\x02 \x01(\tB\x15\xbaH\x12\xd8\x01\x01r\rR\x04readR\x05writeR\x05class\x12#\n" +
-	"\rinclude_draft\x18\x03 \x01(\bR\fincludeDraft\"h\n" +
+	"\rinclude_draft\x18\x03 \x01(\bR\fincludeDraft\x12j\n" +
+	"\tcondition\x18\n" +
+	" \x01(\tBL\xbaHIrG\x18\x80 \x92\x02Arequest.app_id in [\"app-1\", \"app-2\"] && caller.name == \"sync-bot\"R\tcondition\x12%\n" +
+	"\x0erequire_reason\x18\v \x01(\bR\rrequireReason\x12\x16\n" +
+	"\x06shadow\x18\f \x01(\bR\x06shadow\x12?\n" +
+	"\x04name\x18\r \x01(\tB+\xbaH(\xd8\x01\x01r#2\x16^[a-z][a-z0-9-]{0,62}$\x92\x02\bown-appsR\x04name\"h\n" +
 	"\x06Limits\x12,\n" +
 	"\x04team\x18\x01 \x01(\v2\x18.c1proxy.config.v1.LimitR\x04team\x120\n" +
 	"\x06caller\x18\x02 \x01(\v2\x18.c1proxy.config.v1.LimitR\x06caller\"\x97\x01\n" +
