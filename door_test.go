@@ -551,7 +551,7 @@ func TestAdmin(t *testing.T) {
 	_, _ = g.client(protocols[0], "reader").ConfirmSyncValid(t.Context(), g.confirmation("x"))
 	for _, want := range []string{
 		`c1proxy_calls_total{code="permission_denied",door="connect",procedure="` + confirmMethod + `"} 1`,
-		`c1proxy_faults_total{reason="METHOD_DENIED"} 1`, `c1proxy_token_valid{tenant="acme"} 1`, "c1proxy_audit_healthy 1",
+		`c1proxy_faults_total{reason="METHOD_DENIED"} 1`, `c1proxy_token_valid{team="",tenant="acme"} 1`, "c1proxy_audit_healthy 1",
 	} {
 		if body := g.metrics(); !strings.Contains(body, want) {
 			t.Errorf("metrics have no %s in\n%s", want, grep(body, "c1proxy"))

@@ -42,6 +42,7 @@ type gateway struct {
 	logs     *syncBuffer
 	stop     func() error
 	insecure *tls.Config
+	text     string // the configuration
 	// keys of the tenant besides url and credential, a line each.
 	tenantKeys []string
 	sinks      []func() string // what else left the gateway
@@ -106,6 +107,7 @@ func start(t testing.TB, change ...func(*setup)) *gateway {
 	if s.facts != nil {
 		text = s.facts(g, text)
 	}
+	g.text = text
 	if s.check == nil {
 		s.check = proxy.Check
 	}

@@ -250,7 +250,7 @@ func TestOverlap(t *testing.T) {
 			if err := g.list(); err != nil {
 				t.Fatalf("while credentials overlap: %v\n%s", err, g.logs)
 			}
-			return strings.Contains(g.metrics(), `c1proxy_token_credential{credential="`+id+`",tenant="acme"} 1`)
+			return strings.Contains(g.metrics(), `c1proxy_token_credential{credential="`+id+`",team="",tenant="acme"} 1`)
 		}
 	}
 	rejected := `c1proxy_token_exchanges_total{credential="` + g.facts.PlainClientID + `",outcome="rejected",tenant="acme"}`

@@ -24,7 +24,7 @@ func full() audit.Record {
 		Seq: 7, ID: "id-7", Time: time.Date(2026, 11, 23, 10, 20, 30, 40, time.UTC), Kind: audit.KindOutcome,
 		RequestID: "r", Intent: "id-6", ClientRequestID: "c", Caller: "bot", Team: "payments", Tenant: "default",
 		Credential: "key:1", Procedure: "/s.S/M", Door: "grpc", Peer: "[::1]:1", PolicyRevision: "p", Rule: "rule",
-		Path: audit.Fields{{Name: "b", Value: "2"}, {Name: "a", Value: "1"}}, Request: audit.Fields{{Name: "q", Value: "3"}}, Reason: "why", Error: "E", Field: "f",
+		Path: audit.Fields{{Name: "b", Value: "2"}, {Name: "a", Value: "1"}}, Request: audit.Fields{{Name: "q", Value: "3"}}, Reason: "why", Error: "E", Field: "f", UpstreamCredential: "fox@acme/spc",
 		UpstreamStatus: 503, Attempts: []int{401, 0, 503}, Code: "unknown", Outcome: audit.OutcomeIndeterminate,
 		ClientGone: true, Duration: 1234567 * time.Microsecond, Detail: map[string]string{"z": "1", "y": "2"},
 		Truncated: []string{"reason"},
@@ -36,7 +36,7 @@ func TestGolden(t *testing.T) {
 	want := `{"seq":7,"id":"id-7","time":"2026-11-23T10:20:30.00000004Z","kind":"outcome","request_id":"r","intent":"id-6",` +
 		`"client_request_id":"c","caller":"bot","team":"payments","tenant":"default","credential":"key:1","procedure":"/s.S/M",` +
 		`"door":"grpc","peer":"[::1]:1","policy_revision":"p","rule":"rule","path":{"b":"2","a":"1"},"request":{"q":"3"},"reason":"why","error":"E",` +
-		`"field":"f","upstream_status":503,"attempts":[401,0,503],"code":"unknown","outcome":"indeterminate","client_gone":true,` +
+		`"field":"f","upstream_credential":"fox@acme/spc","upstream_status":503,"attempts":[401,0,503],"code":"unknown","outcome":"indeterminate","client_gone":true,` +
 		`"duration_us":1234567,"detail":{"y":"2","z":"1"},"truncated":["reason"]}`
 	r := full()
 	got, err := r.MarshalJSON()
@@ -124,6 +124,7 @@ func checkEncoding(t *testing.T, r audit.Record) {
 			"request_id": &r.RequestID, "client_request_id": &r.ClientRequestID, "caller": &r.Caller, "team": &r.Team,
 			"tenant": &r.Tenant, "credential": &r.Credential, "procedure": &r.Procedure, "door": &r.Door, "peer": &r.Peer,
 			"policy_revision": &r.PolicyRevision, "rule": &r.Rule, "reason": &r.Reason, "error": &r.Error, "field": &r.Field,
+			"upstream_credential": &r.UpstreamCredential,
 			"code": &r.Code, "event": &r.Event,
 		}
 	}
@@ -174,7 +175,7 @@ func TestLimits(t *testing.T) {
 			s := strings.Repeat(unit, n)
 			r := full()
 			for _, p := range []*string{&r.RequestID, &r.ClientRequestID, &r.Caller, &r.Team, &r.Tenant, &r.Credential, &r.Procedure,
-				&r.Door, &r.Peer, &r.PolicyRevision, &r.Rule, &r.Reason, &r.Error, &r.Field, &r.Code} {
+				&r.Door, &r.Peer, &r.PolicyRevision, &r.Rule, &r.Reason, &r.Error, &r.Field, &r.UpstreamCredential, &r.Code} {
 				*p = s
 			}
 			r.ID, r.Intent = strings.Repeat("i", 64), strings.Repeat("j", 64)
@@ -237,7 +238,7 @@ func FuzzEncode(f *testing.F) {
 			Seq: uint64(n), ID: "id", Time: time.Unix(n%(1<<33), n).UTC(), Kind: audit.KindDenied,
 			RequestID: pick(), ClientRequestID: pick(), Caller: pick(), Team: pick(), Tenant: pick(), Credential: pick(),
 			Procedure: pick(), Door: pick(), Peer: pick(), PolicyRevision: pick(), Rule: pick(), Reason: pick(),
-			Error: pick(), Field: pick(), Code: pick(), UpstreamStatus: int(n), ClientGone: n%2 == 0,
+			Error: pick(), Field: pick(), UpstreamCredential: pick(), Code: pick(), UpstreamStatus: int(n), ClientGone: n%2 == 0,
 			Duration: time.Duration(max(0, n)), Attempts: make([]int, rng.IntN(20)),
 		}
 		if year := r.Time.Year(); year < 1 || year > 9999 {

@@ -26,6 +26,7 @@ const (
 	MaxName = 48
 
 	maxText     = 256  // each string value that has no limit of its own
+	maxUpstream = 128  // of the credential that goes upstream, so that a record has room for it
 	maxReason   = 1024 // of C1proxy-Reason, which may have 512 bytes before they are encoded
 	maxPath     = 6
 	maxRequest  = 8
@@ -82,6 +83,7 @@ var (
 		newUniqueText("reason", maxReason, func(r *Record) *string { return &r.Reason }),
 		newText("error", maxText, func(r *Record) *string { return &r.Error }),
 		newText("field", maxText, func(r *Record) *string { return &r.Field }),
+		newText("upstream_credential", maxUpstream, func(r *Record) *string { return &r.UpstreamCredential }),
 	}
 	// textsOfOutcome stand after attempts, before client_gone.
 	textsOfOutcome = []text{

@@ -109,6 +109,9 @@ type Record struct {
 	// the request field that it is about.
 	Error string `json:"error,omitempty"`
 	Field string `json:"field,omitempty"`
+	// UpstreamCredential names the credential of c1proxy's with which the call
+	// goes, or went, upstream. It is no secret.
+	UpstreamCredential string `json:"upstream_credential,omitempty"`
 	// UpstreamStatus is the last HTTP status from upstream. Attempts holds that
 	// of each exchange, 0 for one that got none.
 	UpstreamStatus int   `json:"upstream_status,omitempty"`
@@ -254,6 +257,7 @@ func (r *Record) identity() *Record {
 		Procedure: r.Procedure, Door: r.Door, Peer: r.Peer,
 		PolicyRevision: r.PolicyRevision, Rule: r.Rule,
 		Path: append(Fields(nil), r.Path...), Request: append(Fields(nil), r.Request...), Reason: r.Reason,
-		Truncated: append([]string(nil), r.Truncated...),
+		UpstreamCredential: r.UpstreamCredential,
+		Truncated:          append([]string(nil), r.Truncated...),
 	}
 }

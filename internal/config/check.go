@@ -71,6 +71,7 @@ func (p *problems) teams(cfg *configv1.Config, keys map[string]string) {
 		p.reference(path+".tenant", team.GetTenant(), "tenant", tenants)
 		p.callers(path, team, keys, cfg)
 		p.rules(path, team)
+		p.ownCredential(path+".credential", team, cfg)
 		p.limit(path+".limits.team", team.GetLimits().GetTeam())
 		p.limit(path+".limits.caller", team.GetLimits().GetCaller())
 	}

@@ -105,7 +105,7 @@ var syntaxProblems = []problemCase{
 	{"alias", limitLine + "\n      caller: {rate: 10", "team: &l {rate: 50, per: 1s, burst: 100}\n      caller: *l\n    x: {rate: 10", []string{
 		"17:7: teams[0].limits.team: anchors and aliases are not read: write the value out",
 		"18:7: teams[0].limits.caller: anchors and aliases are not read: write the value out",
-		`19:5: teams[0]: unknown key: its keys are name, tenant, callers, allow, limits`,
+		`19:5: teams[0]: unknown key: its keys are name, tenant, callers, allow, limits, credential`,
 	}},
 	{"anchor", limitLine, "team: &l {rate: 50, per: 1s, burst: 100}", []string{
 		"17:7: teams[0].limits.team: anchors and aliases are not read: write the value out",
@@ -162,7 +162,7 @@ var keyProblems = []problemCase{
 		`18:7: teams[0].limits: unknown key "rate": it belongs in tenants[].limit or teams[].limits.team or teams[].limits.caller`,
 	}},
 	{"in the wrong place, one home", urlLine, urlLine + "    access_token: x\n", []string{
-		`5:5: tenants[0]: unknown key "access_token": it belongs in tenants[].credential`,
+		`5:5: tenants[0]: unknown key "access_token": it belongs in tenants[].credential or teams[].credential`,
 	}},
 	{"unknown", listenLine, `listen: {address: "127.0.0.1:8080", qqqq: 1}`, []string{
 		`1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection, max_connections, max_calls, max_connection_age, drain_delay, drain_timeout`,
@@ -523,7 +523,7 @@ var overlapProblems = []problemCase{
 		"8:13: tenants[0].credential.dpop: expected true or false, found a text: write one of them, without quotes",
 	}},
 	{"dpop in another place", urlLine, urlLine + "    dpop: true\n", []string{
-		`5:5: tenants[0]: unknown key "dpop": it belongs in tenants[].credential or tenants[].credential.next`,
+		`5:5: tenants[0]: unknown key "dpop": it belongs in tenants[].credential or tenants[].credential.next or teams[].credential or teams[].credential.next`,
 	}},
 	{"dpop beside an access token", idLine + "\n      " + secretLine, "dpop: true\n      access_token: {env: X}", []string{
 		"6:13: tenants[0].credential.dpop: has no use beside access_token, which is bound to no key of c1proxy's: remove one of them",
@@ -547,7 +547,7 @@ var overlapProblems = []problemCase{
 		"8:25: tenants[0].credential.next.client_id: is the client_id of the old credential: C1 gives each credential one of its own (a new secret of the same id belongs in the old one's file)",
 	}},
 	{"next after next", secretLine, secretLine + "\n      next: {client_id: a@acme.conductor.one/spc, client_secret: {env: X}, next: {}}", []string{
-		`8:76: tenants[0].credential.next: unknown key "next": it belongs in tenants[].credential`,
+		`8:76: tenants[0].credential.next: unknown key "next": it belongs in tenants[].credential or teams[].credential`,
 	}},
 	{"secret of next in the file", secretLine, secretLine + "\n      next: {client_id: a@acme.conductor.one/spc, client_secret: " + canary + "}", []string{
 		"8:66: tenants[0].credential.next.client_secret: expected a mapping, found a text: write {file: PATH} or {env: NAME}: a secret itself never stands in the configuration",
@@ -555,6 +555,15 @@ var overlapProblems = []problemCase{
 }
 
 var teamProblems = []problemCase{
+	{"team's credential of another tenant", "tenant: acme", "tenant: acme\n    credential: {client_id: fox@other.conductor.one/spc, client_secret: {env: OWN}}", []string{
+		`11:29: teams[0].credential.client_id: belongs to other.conductor.one, but the tenant's url names acme.conductor.one: write a client id of this tenant, or its url`,
+	}},
+	{"team's next of another tenant", "tenant: acme", "tenant: acme\n    credential: {client_id: fox@acme.conductor.one/spc, client_secret: {env: OWN}, next: {client_id: fox@other.conductor.one/spc, client_secret: {env: OWN}}}", []string{
+		`11:102: teams[0].credential.next.client_id: belongs to other.conductor.one, but the tenant's url names acme.conductor.one: write a client id of this tenant, or its url`,
+	}},
+	{"team's credential without a secret", "tenant: acme", "tenant: acme\n    credential: {client_id: fox@acme.conductor.one/spc}", []string{
+		`11:5: teams[0].credential: has none of client_secret, subject_token, access_token: write one`,
+	}},
 	{"unknown tenant", "tenant: acme", "tenant: acmee", []string{
 		`10:13: teams[0].tenant: no tenant is named "acmee": did you mean "acme"?`,
 	}},

@@ -151,7 +151,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s.%s: the default is %s, the comment says %s", path, field.Name(), got, parts[1])
 		}
 	})
-	if seen != 31 {
+	if seen != 33 {
 		t.Errorf("%d defaults in comments", seen)
 	}
 }

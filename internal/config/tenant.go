@@ -32,10 +32,29 @@ func (p *problems) tenant(path string, tenant *configv1.Tenant, cfg *configv1.Co
 		p.add(path+".url", "is the address that c1proxy itself listens on: "+wantURL)
 		return
 	}
-	if problem := clientProblem(credential, tenant.GetAllowInsecure(), host); problem != "" {
-		p.add(path+".credential.client_id", "%s", problem)
+	p.credential(path+".credential", credential, tenant.GetAllowInsecure(), host)
+}
+
+// credential checks a credential against the host of its tenant.
+func (p *problems) credential(path string, credential *configv1.Credential, insecure bool, host string) {
+	if problem := clientProblem(credential, insecure, host); problem != "" {
+		p.add(path+".client_id", "%s", problem)
 	}
-	p.overlap(path+".credential", credential, tenant.GetAllowInsecure(), host)
+	p.overlap(path, credential, insecure, host)
+}
+
+// ownCredential checks a team's own credential, which must be of its tenant.
+// Nothing is said of it while that has no url.
+func (p *problems) ownCredential(path string, team *configv1.Team, cfg *configv1.Config) {
+	if team.GetCredential() == nil {
+		return
+	}
+	for _, tenant := range cfg.GetTenants() {
+		if host, _, problem := tenantHost(tenant); tenant.GetName() == team.GetTenant() && problem == "" {
+			p.credential(path, team.GetCredential(), tenant.GetAllowInsecure(), host)
+			return
+		}
+	}
 }
 
 // overlap checks what stands in a credential beside its own secret.

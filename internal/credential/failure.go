@@ -168,17 +168,17 @@ func (f *failure) backoff(n int) (hold, next time.Duration) {
 func jitter(d time.Duration) time.Duration { return d - rand.N(d/4+1) }
 
 // fault is what a caller of a tenant sees. Wait is how long the failure holds.
-func (f *failure) fault(tenant string, wait time.Duration) *fault.Fault {
+func (f *failure) fault(of *Config, wait time.Duration) *fault.Fault {
 	if f.closed {
 		return fault.New(connect.CodeUnavailable, fault.ShuttingDown, "c1proxy is stopping and gets no new tokens")
 	}
-	out := fault.New(connect.CodeUnavailable, fault.TokenUnavailable, "no access token for tenant %q: %s", tenant, f.what)
+	out := fault.New(connect.CodeUnavailable, fault.TokenUnavailable, "no access token for %s: %s", of.owner(), f.what)
 	if f.rejected {
 		out.Reason = fault.UpstreamCredentialRejected
 	} else {
 		out.RetryAfter = max(wait, 0)
 	}
-	out.With("tenant", tenant)
+	out.With("tenant", of.Tenant)
 	if f.status != 0 {
 		out.With("upstream_status", strconv.Itoa(f.status))
 	}

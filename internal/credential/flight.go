@@ -152,14 +152,14 @@ func (s *Source) report(f *flight, failures int) {
 	if f.failure != nil && f.failure.closed {
 		return
 	}
-	tenant := slog.String("tenant", s.cfg.Tenant)
+	attrs := s.cfg.owners()
 	if f.failure == nil {
 		s.logged.Store(nil)
 		level := slog.LevelDebug
 		if last := s.served.Swap(f.token.from); failures > 0 || last != f.token.from {
 			level = slog.LevelInfo
 		}
-		attrs := []slog.Attr{tenant, slog.String("credential", f.token.from.name), slog.Time("expiry", f.token.expiry)}
+		attrs = append(attrs, slog.String("credential", f.token.from.name), slog.Time("expiry", f.token.expiry))
 		if f.token.key != "" {
 			attrs = append(attrs, slog.String("key_id", f.token.key))
 		}
@@ -171,7 +171,7 @@ func (s *Source) report(f *flight, failures int) {
 		return
 	}
 	s.logged.Store(&logged{f.failure.what, now})
-	attrs := append([]slog.Attr{tenant, slog.Int("failures", failures+1)}, f.failure.attributes()...)
+	attrs = append(append(attrs, slog.Int("failures", failures+1)), f.failure.attributes()...)
 	s.log.LogAttrs(s.ctx, slog.LevelWarn, "cannot get access token", attrs...)
 }
 

@@ -91,7 +91,7 @@ func (s *Source) complain(id *identity, message string, f *failure) {
 	if said {
 		return
 	}
-	attrs := append([]slog.Attr{slog.String("tenant", s.cfg.Tenant), slog.String("credential", id.name)}, f.attributes()...)
+	attrs := append(append(s.cfg.owners(), slog.String("credential", id.name)), f.attributes()...)
 	s.log.LogAttrs(s.ctx, slog.LevelWarn, message, attrs...)
 }
 

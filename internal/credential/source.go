@@ -33,6 +33,9 @@ import (
 type Config struct {
 	// Tenant is the tenant's name, for messages.
 	Tenant string
+	// Team is the name of the team whose own credential it is, for messages and
+	// for the name of a static token; "" for the tenant's.
+	Team string
 	// URL is the tenant's base URL: scheme, host and port alone. The token
 	// endpoint is below it, and its tokens are for it. It is not changed.
 	URL *url.URL
@@ -64,6 +67,23 @@ type Config struct {
 	// counts as rejected. Nil is legal. It may be called concurrently and must
 	// not block.
 	Observe func(credential, outcome string, took time.Duration)
+}
+
+// owner says whose tokens they are.
+func (c *Config) owner() string {
+	if c.Team != "" {
+		return fmt.Sprintf("tenant %q, team %q", c.Tenant, c.Team)
+	}
+	return fmt.Sprintf("tenant %q", c.Tenant)
+}
+
+// owners are owner for the log.
+func (c *Config) owners() []slog.Attr {
+	attrs := []slog.Attr{slog.String("tenant", c.Tenant)}
+	if c.Team != "" {
+		attrs = append(attrs, slog.String("team", c.Team))
+	}
+	return attrs
 }
 
 // A Next is a second credential, for the time in which two overlap. Its fields
@@ -111,7 +131,7 @@ type Source struct {
 // tenant's URL is an error that names both.
 func New(cfg Config) (*Source, error) {
 	if err := check(&cfg); err != nil {
-		return nil, fmt.Errorf("use credential of tenant %q: %w", cfg.Tenant, err)
+		return nil, fmt.Errorf("use credential of %s: %w", cfg.owner(), err)
 	}
 	base := *cfg.URL // a copy, which nobody else can change
 	cfg.URL = &base
@@ -119,6 +139,9 @@ func New(cfg Config) (*Source, error) {
 	s.main = &identity{name: cfg.ClientID, secret: cfg.ClientSecret, subject: cfg.SubjectToken, dpop: cfg.DPoP}
 	if cfg.AccessToken != nil {
 		s.main.name = staticName
+		if cfg.Team != "" {
+			s.main.name += " of team " + cfg.Team
+		}
 	}
 	if n := cfg.Next; n != nil {
 		s.next = &identity{name: n.ClientID, secret: n.ClientSecret, subject: n.SubjectToken, dpop: n.DPoP}
@@ -196,7 +219,7 @@ func (s *Source) Token(ctx context.Context) (Token, error) {
 			continue
 		}
 		if f.failure != nil {
-			return Token{}, f.failure.fault(s.cfg.Tenant, f.hold)
+			return Token{}, f.failure.fault(&s.cfg, f.hold)
 		}
 		if f.token.usable() {
 			return Token{f.token}, nil
@@ -221,13 +244,13 @@ func (s *Source) join() (*flight, error) {
 		return landed(t), nil
 	}
 	if s.closed {
-		return nil, (&failure{closed: true}).fault(s.cfg.Tenant, 0)
+		return nil, (&failure{closed: true}).fault(&s.cfg, 0)
 	}
 	if s.flight != nil {
 		return s.flight, nil
 	}
 	if wait := time.Until(s.held); s.failure != nil && wait > 0 {
-		return nil, s.failure.fault(s.cfg.Tenant, wait)
+		return nil, s.failure.fault(&s.cfg, wait)
 	}
 	return s.launch(), nil
 }
@@ -266,7 +289,9 @@ func (s *Source) Credentials() []string {
 }
 
 // Format prints the tenant's name, for every verb.
-func (s *Source) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "credential of %q", s.cfg.Tenant) }
+func (s *Source) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "credential of %s", s.cfg.owner())
+}
 
 // A State is a Source's state at one moment.
 type State struct {
@@ -296,7 +321,7 @@ func (s *Source) State() State {
 		state.Valid, state.Expiry, state.Credential = true, t.expiry, t.from.name
 	}
 	if s.failure != nil {
-		state.Err = s.failure.fault(s.cfg.Tenant, time.Until(s.held))
+		state.Err = s.failure.fault(&s.cfg, time.Until(s.held))
 	}
 	return state
 }
@@ -312,7 +337,7 @@ func (s *Source) Ready() error {
 	case state.Err != nil:
 		return state.Err
 	}
-	return fmt.Errorf("get access token of tenant %q: none was asked for yet", s.cfg.Tenant)
+	return fmt.Errorf("get access token of %s: none was asked for yet", s.cfg.owner())
 }
 
 // Close ends the exchange under way and the background refresh, and waits for

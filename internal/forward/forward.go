@@ -13,6 +13,7 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -42,7 +43,8 @@ type Config struct {
 	Tenant string
 	// URL is the scheme and host of the tenant's C1. Required.
 	URL *url.URL
-	// Tokens gives the tenant's access tokens. Required.
+	// Tokens gives the tenant's access tokens, with which calls go that bring none
+	// of their own. Required.
 	Tokens *credential.Source
 	// Transport makes the connections. It must neither follow redirects nor
 	// resend, as a Transport does not. Required.
@@ -84,6 +86,8 @@ type Call struct {
 	RequestID string
 	// Team is whose call it is: it has a share of the tenant's slots.
 	Team string
+	// Tokens gives the access tokens of the call; nil for the tenant's.
+	Tokens *credential.Source
 }
 
 // An Exchange is a request that is ready to be sent, once. It holds a slot of
@@ -93,6 +97,7 @@ type Exchange struct {
 	route     *route.Route
 	target    transcode.Target
 	requestID []string
+	tokens    *credential.Source
 	token     credential.Token
 	pass      *gate.Pass
 	attempts  int // so far
@@ -109,7 +114,8 @@ func (u *Upstream) Prepare(ctx context.Context, call Call) (*Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := u.cfg.Tokens.Token(ctx)
+	tokens := cmp.Or(call.Tokens, u.cfg.Tokens)
+	token, err := tokens.Token(ctx)
 	if err == nil {
 		err = worth(ctx)
 	}
@@ -117,7 +123,7 @@ func (u *Upstream) Prepare(ctx context.Context, call Call) (*Exchange, error) {
 		pass.Leave()
 		return nil, fault.Of(err)
 	}
-	return &Exchange{upstream: u, route: call.Route, target: call.Target, requestID: []string{call.RequestID}, token: token, pass: pass}, nil
+	return &Exchange{upstream: u, route: call.Route, target: call.Target, requestID: []string{call.RequestID}, tokens: tokens, token: token, pass: pass}, nil
 }
 
 // worth says whether a call that ends with ctx is worth being sent.
@@ -130,6 +136,10 @@ func worth(ctx context.Context) error {
 
 // Drop gives up an exchange that is not sent. It may follow Send.
 func (x *Exchange) Drop() { x.pass.Leave() }
+
+// Credential names the credential with which the request goes, or last went: its
+// client id, or that it is a static token.
+func (x *Exchange) Credential() string { return x.token.Credential() }
 
 // A Result tells what became of a sent request. It has a value with an error
 // too: how far the exchange came.
@@ -182,11 +192,11 @@ func (x *Exchange) authorized(ctx context.Context) (Result, error) {
 	if result.Status != http.StatusUnauthorized {
 		return result, err
 	}
-	x.upstream.cfg.Tokens.Invalidate(x.token)
+	x.tokens.Invalidate(x.token)
 	if !x.resends() {
 		return result, x.distrusted()
 	}
-	fresh, tokenErr := x.upstream.cfg.Tokens.Token(ctx)
+	fresh, tokenErr := x.tokens.Token(ctx)
 	if tokenErr != nil {
 		// A 401 was not acted on: nothing was delivered.
 		return result, fault.Of(tokenErr)
@@ -200,7 +210,7 @@ func (x *Exchange) authorized(ctx context.Context) (Result, error) {
 	result.Attempts = append(first, result.Attempts...)
 	result.Sent = true
 	if result.Status == http.StatusUnauthorized {
-		x.upstream.cfg.Tokens.Invalidate(fresh)
+		x.tokens.Invalidate(fresh)
 	}
 	return result, err
 }

@@ -68,6 +68,11 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 		check("token/"+name, err)
 		state.Checks["c1/"+name] = answering(t.upstream.State())
 	}
+	for name, t := range inForce.tenants { // after those that decide, whose time this would take
+		for team, a := range t.ofTeams {
+			state.Checks["token/"+name+"/"+team] = serving(ctx, a)
+		}
+	}
 	for _, s := range p.opened() {
 		state.Checks["sink/"+s.Name()] = shipping(s.State(), p.gateway.log.Stats().HeadSize)
 	}
@@ -77,6 +82,15 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 		state.Checks["server"] = "stopping"
 	}
 	return state
+}
+
+// serving says whether there is a token of a team's own credential. One that C1
+// refuses makes nobody unready: the other teams' calls are served.
+func serving(ctx context.Context, a *access) string {
+	if _, err := a.source.Token(ctx); err != nil {
+		return "warning: the team's calls are refused: " + err.Error()
+	}
+	return "ok"
 }
 
 // answering says whether a tenant's C1 answers. One that does not makes nobody

@@ -38,8 +38,9 @@ type tenant struct {
 	// config is what made it.
 	config *configv1.Tenant
 	way    *way
-	// own is the tenant's own credential.
+	// own is the tenant's own credential, and ofTeams those of teams that have one.
 	own      *access
+	ofTeams  map[string]*access
 	gate     *gate.Gate
 	places   gate.Config // what the gate is to be once the edition is in force
 	upstream *forward.Upstream
@@ -57,7 +58,7 @@ func (u *upstreams) prepare(ctx context.Context, c *call, in inbound) (exchange,
 		return nil, err
 	}
 	t := c.edition.tenants[c.who.Tenant]
-	ready, err := t.upstream.Prepare(ctx, forward.Call{Route: u.route, Target: target, RequestID: c.id, Team: c.who.Team})
+	ready, err := t.upstream.Prepare(ctx, forward.Call{Route: u.route, Target: target, RequestID: c.id, Team: c.who.Team, Tokens: t.tokensOf(c.who.Team)})
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +75,8 @@ type delivery struct {
 }
 
 func (d *delivery) drop() { d.Drop() }
+
+func (d *delivery) credential() string { return d.Credential() }
 
 // target is what the request becomes on C1's side. The path is made anew on
 // every door, of the values that were checked.
@@ -92,7 +95,7 @@ func (d *delivery) send(ctx context.Context) answer {
 	for _, status := range result.Attempts {
 		d.tenant.metrics.Sent(status)
 	}
-	a := answer{status: result.Status, attempts: result.Attempts}
+	a := answer{status: result.Status, attempts: result.Attempts, credential: d.Credential()}
 	if err == nil {
 		if err = d.read(&a, result.Body); err != nil {
 			err = fault.Unusable(d.route.ReadOnly, result.Status, "C1's answer is not the JSON that it should be").Because(err)
@@ -157,6 +160,8 @@ type visit struct {
 }
 
 func (v *visit) drop() {}
+
+func (v *visit) credential() string { return "" }
 
 func (v *visit) send(context.Context) answer {
 	a := answer{outcome: audit.OutcomeOK}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"github.com/c1proxy/c1proxy/internal/credential"
 	"github.com/c1proxy/c1proxy/internal/gate"
 )
 
@@ -39,28 +40,32 @@ func (p *Proxy) measureConfig() {
 		p.inForce(func(e *edition, emit emit) { emit(1, e.revision) }))
 }
 
-// measureTokens registers the tokens.
+// measureTokens registers the tokens, those of the tenants with an empty team.
 func (p *Proxy) measureTokens() {
 	m := p.gateway.metrics
-	m.Gauges("c1proxy_token_valid", "1 while the tenant has a C1 access token that is valid.", []string{"tenant"},
-		p.inForce(func(e *edition, emit emit) {
+	each := func(read func(tenant, team string, source *credential.Source, emit emit)) func(emit) {
+		return p.inForce(func(e *edition, emit emit) {
 			for name, t := range e.tenants {
-				emit(truth(t.own.source.Ready() == nil), name)
-			}
-		}))
-	m.Gauges("c1proxy_token_credential", "1 for the credential, by its client id, that the tenant's token was got with.", []string{"tenant", "credential"},
-		p.inForce(func(e *edition, emit emit) {
-			for name, t := range e.tenants {
-				for _, id := range t.own.source.Credentials() {
-					emit(truth(t.own.source.State().Credential == id), name, id)
+				read(name, "", t.own.source, emit)
+				for team, a := range t.ofTeams {
+					read(name, team, a.source, emit)
 				}
 			}
+		})
+	}
+	m.Gauges("c1proxy_token_valid", "1 while the tenant, or a team with a credential of its own, has a C1 access token that is valid.", []string{"tenant", "team"},
+		each(func(tenant, team string, source *credential.Source, emit emit) {
+			emit(truth(source.Ready() == nil), tenant, team)
 		}))
-	m.Gauges("c1proxy_token_clock_skew_seconds", "How far C1's clock is ahead of this one, by the token endpoint's last answer.", []string{"tenant"},
-		p.inForce(func(e *edition, emit emit) {
-			for name, t := range e.tenants {
-				emit(t.own.source.State().Skew.Seconds(), name)
+	m.Gauges("c1proxy_token_credential", "1 for the credential, by its client id, that the token was got with.", []string{"tenant", "team", "credential"},
+		each(func(tenant, team string, source *credential.Source, emit emit) {
+			for _, id := range source.Credentials() {
+				emit(truth(source.State().Credential == id), tenant, team, id)
 			}
+		}))
+	m.Gauges("c1proxy_token_clock_skew_seconds", "How far C1's clock is ahead of this one, by the token endpoint's last answer.", []string{"tenant", "team"},
+		each(func(tenant, team string, source *credential.Source, emit emit) {
+			emit(source.State().Skew.Seconds(), tenant, team)
 		}))
 }
 

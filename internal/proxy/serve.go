@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -60,6 +61,7 @@ func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
 	// Either way the call has its final record: of an intent that fails, the
 	// log itself writes it.
 	intent := c.record(audit.KindIntent)
+	intent.UpstreamCredential = prepared.credential()
 	c.recorded = true
 	if err := b.gateway.log.Append(ctx, intent); err != nil {
 		return answer{fault: auditUnavailable(ctx, err)}
@@ -107,6 +109,8 @@ type exchange interface {
 	send(context.Context) answer
 	// drop gives it up: nothing was sent.
 	drop()
+	// credential names the one of C1's with which it goes; "" if it stays here.
+	credential() string
 }
 
 // An answer is what became of a call.
@@ -123,10 +127,12 @@ type answer struct {
 	err error
 	// strays are what C1's answer held and message does not.
 	strays transcode.Strays
-	// outcome, status and attempts are for the record.
-	outcome  audit.Outcome
-	status   int
-	attempts []int
+	// outcome, status, attempts and credential are for the record. The last is
+	// that of the intent if it is "".
+	outcome    audit.Outcome
+	status     int
+	attempts   []int
+	credential string
 }
 
 // deliver sends the call and writes its outcome. If it has side effects it goes
@@ -153,6 +159,7 @@ func (b *binding) conclude(caller context.Context, c *call, intent *audit.Record
 	r := c.record(audit.KindOutcome)
 	r.Intent, r.Outcome = intent.ID, a.outcome
 	r.UpstreamStatus, r.Attempts = a.status, a.attempts
+	r.UpstreamCredential = cmp.Or(a.credential, intent.UpstreamCredential)
 	r.Code = "ok"
 	switch {
 	case a.fault != nil:

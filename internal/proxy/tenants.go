@@ -32,7 +32,11 @@ func (e *edition) openTenants(cfg *configv1.Config, before *edition, g *gateway,
 	for _, c := range cfg.GetTenants() {
 		t := &tenant{name: c.GetName(), config: c, metrics: g.metrics.Tenant(c.GetName()),
 			places: gate.Config{Slots: int(c.GetMaxInFlight()), Teams: teamsOf(cfg, c.GetName())}}
-		if err := e.openTenant(t, before.tenant(t.name), g, options); err != nil {
+		old := before.tenant(t.name)
+		if err := e.openTenant(t, old, g, options); err != nil {
+			return err
+		}
+		if err := e.openTeams(cfg, t, old, g, options); err != nil {
 			return err
 		}
 		e.tenants[t.name] = t
@@ -65,24 +69,73 @@ func (e *edition) openTenant(t, old *tenant, g *gateway, options Options) error 
 		return fmt.Errorf("tenant %s: %w", t.name, err)
 	}
 	e.hold(&t.way.holding)
-	if old != nil && old.way == t.way && proto.Equal(old.own.config, t.config.GetCredential()) {
-		t.own = old.own
-	} else if t.own, err = openAccess(t, t.config.GetCredential(), base, g, options); err != nil {
+	var known *access
+	if old != nil && old.way == t.way {
+		known = old.own
+	}
+	if t.own, err = e.access(known, t, "", t.config.GetCredential(), g, options); err != nil {
 		return err
 	}
-	e.hold(&t.own.holding)
 	t.upstream = forward.New(forward.Config{Tenant: t.name, URL: base, Tokens: t.own.source, Transport: t.way.calls, Logger: options.Logger, Gate: t.gate,
 		UserAgent: "c1proxy/" + options.Version, Timeout: t.config.GetTimeout().AsDuration(), ResendOn401: t.config.GetResendOn_401()})
 	return nil
 }
 
+// openTeams fills in the credentials that teams of a tenant have of their own.
+func (e *edition) openTeams(cfg *configv1.Config, t, old *tenant, g *gateway, options Options) (err error) {
+	t.ofTeams = make(map[string]*access)
+	for _, team := range cfg.GetTeams() {
+		if team.GetTenant() != t.name || team.GetCredential() == nil {
+			continue
+		}
+		var known *access
+		if old != nil && old.way == t.way {
+			known = old.ofTeams[team.GetName()]
+		}
+		if t.ofTeams[team.GetName()], err = e.access(known, t, team.GetName(), team.GetCredential(), g, options); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tokensOf are the tokens of a team's calls.
+func (t *tenant) tokensOf(team string) *credential.Source {
+	if a := t.ofTeams[team]; a != nil {
+		return a.source
+	}
+	return t.own.source
+}
+
+// access returns what gets tokens with a credential, held by the edition: the
+// known one, if it is one and made of the same configuration, or a new one. team
+// is "" for the tenant's.
+func (e *edition) access(known *access, t *tenant, team string, cfg *configv1.Credential, g *gateway, options Options) (*access, error) {
+	if known != nil && proto.Equal(known.config, cfg) {
+		e.hold(&known.holding)
+		return known, nil
+	}
+	made, err := openAccess(t, team, cfg, g, options)
+	if err != nil {
+		return nil, err
+	}
+	e.hold(&made.holding)
+	return made, nil
+}
+
 // openAccess makes what gets tokens with a credential.
-func openAccess(t *tenant, cfg *configv1.Credential, base *url.URL, g *gateway, options Options) (*access, error) {
+func openAccess(t *tenant, team string, cfg *configv1.Credential, g *gateway, options Options) (*access, error) {
+	base, err := url.Parse(t.config.GetUrl())
+	if err != nil {
+		return nil, fmt.Errorf("read url of tenant %s: %w", t.name, err)
+	}
 	c := credentialOf(cfg)
-	if err := tryCredential(c); err != nil {
+	if err := tryCredential(c); err != nil && team != "" {
+		return nil, fmt.Errorf("read credential of team %s: %w", team, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("read credential of tenant %s: %w", t.name, err)
 	}
-	c.Tenant, c.URL, c.Logger, c.Transport = t.name, base, options.Logger, t.way.tokens
+	c.Tenant, c.Team, c.URL, c.Logger, c.Transport = t.name, team, base, options.Logger, t.way.tokens
 	count := g.metrics.Exchanges(t.name)
 	c.Observe = func(credential, outcome string, took time.Duration) {
 		count(credential, outcome, took)
@@ -100,6 +153,9 @@ func (e *edition) accesses() map[*access]bool {
 	all := make(map[*access]bool)
 	for _, t := range e.tenants {
 		all[t.own] = true
+		for _, a := range t.ofTeams {
+			all[a] = true
+		}
 	}
 	return all
 }

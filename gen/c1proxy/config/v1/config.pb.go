@@ -775,7 +775,11 @@ type Team struct {
 	// What the team may call. With nothing here every call is denied.
 	Allow []*Rule `protobuf:"bytes,4,rep,name=allow,proto3" json:"allow,omitempty"`
 	// How fast the team may call.
-	Limits        *Limits `protobuf:"bytes,5,opt,name=limits,proto3" json:"limits,omitempty"`
+	Limits *Limits `protobuf:"bytes,5,opt,name=limits,proto3" json:"limits,omitempty"`
+	// The team's own service principal in C1, of the same tenant, with which its
+	// calls are made in place of the tenant's. Which one made a call is in the
+	// audit, by its client id.
+	Credential    *Credential `protobuf:"bytes,10,opt,name=credential,proto3" json:"credential,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -841,6 +845,13 @@ func (x *Team) GetAllow() []*Rule {
 func (x *Team) GetLimits() *Limits {
 	if x != nil {
 		return x.Limits
+	}
+	return nil
+}
+
+func (x *Team) GetCredential() *Credential {
+	if x != nil {
+		return x.Credential
 	}
 	return nil
 }
@@ -2462,13 +2473,17 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x04file\x18\x01 \x01(\tB8\xbaH5r3\x18\x80 2\x0e^(/|\\./|\\.\\./)\x92\x02\x1d/run/secrets/c1-client-secretR\x04file\x12D\n" +
 	"\x03env\x18\x02 \x01(\tB2\xbaH/r-2\x18^[A-Z_][A-Z0-9_]{0,127}$\x92\x02\x10C1_CLIENT_SECRETR\x03env:\x12\xbaH\x0f\"\r\n" +
 	"\x04file\n" +
-	"\x03env\x10\x01\"\xa5\x02\n" +
+	"\x03env\x10\x01\"\xe4\x02\n" +
 	"\x04Team\x12B\n" +
 	"\x04name\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\bpaymentsR\x04name\x12B\n" +
 	"\x06tenant\x18\x02 \x01(\tB*\xbaH'\xc8\x01\x01r\"2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x04acmeR\x06tenant\x123\n" +
 	"\acallers\x18\x03 \x03(\v2\x19.c1proxy.config.v1.CallerR\acallers\x12-\n" +
 	"\x05allow\x18\x04 \x03(\v2\x17.c1proxy.config.v1.RuleR\x05allow\x121\n" +
-	"\x06limits\x18\x05 \x01(\v2\x19.c1proxy.config.v1.LimitsR\x06limits\"\xe6\x01\n" +
+	"\x06limits\x18\x05 \x01(\v2\x19.c1proxy.config.v1.LimitsR\x06limits\x12=\n" +
+	"\n" +
+	"credential\x18\n" +
+	" \x01(\v2\x1d.c1proxy.config.v1.CredentialR\n" +
+	"credential\"\xe6\x01\n" +
 	"\x06Caller\x12B\n" +
 	"\x04name\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\bsync-botR\x04name\x12>\n" +
 	"\bapi_keys\x18\x02 \x03(\v2\x19.c1proxy.config.v1.ApiKeyB\b\xbaH\x05\x92\x01\x02\x10\x02R\aapiKeys\x12+\n" +
@@ -2663,30 +2678,31 @@ var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	9,  // 22: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
 	14, // 23: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
 	15, // 24: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
-	13, // 25: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
-	11, // 26: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
-	12, // 27: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
-	29, // 28: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
-	16, // 29: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
-	16, // 30: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	29, // 31: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	18, // 32: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
-	19, // 33: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
-	20, // 34: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
-	29, // 35: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
-	21, // 36: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
-	22, // 37: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
-	23, // 38: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
-	7,  // 39: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
-	25, // 40: c1proxy.config.v1.Admin.keys:type_name -> c1proxy.config.v1.AdminKey
-	27, // 41: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	28, // 42: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	7,  // 43: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	5,  // 25: c1proxy.config.v1.Team.credential:type_name -> c1proxy.config.v1.Credential
+	13, // 26: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
+	11, // 27: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
+	12, // 28: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
+	29, // 29: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
+	16, // 30: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
+	16, // 31: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
+	29, // 32: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	18, // 33: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
+	19, // 34: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
+	20, // 35: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
+	29, // 36: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
+	21, // 37: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
+	22, // 38: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
+	23, // 39: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
+	7,  // 40: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
+	25, // 41: c1proxy.config.v1.Admin.keys:type_name -> c1proxy.config.v1.AdminKey
+	27, // 42: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	28, // 43: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	7,  // 44: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
