@@ -125,7 +125,7 @@ func checkEncoding(t *testing.T, r audit.Record) {
 			"tenant": &r.Tenant, "credential": &r.Credential, "procedure": &r.Procedure, "door": &r.Door, "peer": &r.Peer,
 			"policy_revision": &r.PolicyRevision, "rule": &r.Rule, "reason": &r.Reason, "error": &r.Error, "field": &r.Field,
 			"upstream_credential": &r.UpstreamCredential,
-			"code": &r.Code, "event": &r.Event,
+			"code":                &r.Code, "event": &r.Event,
 		}
 	}
 	read := texts(&got)

@@ -69,3 +69,6 @@ func ProxyOf(p *configv1.Proxy, base *url.URL) (at, user string, err error) {
 	}
 	return u.String(), user, nil
 }
+
+// Fixed is fixed.
+func Fixed(inForce *configv1.Config) config.Check { return fixed(inForce) }

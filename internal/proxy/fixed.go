@@ -16,6 +16,7 @@ var changeable = map[string]bool{
 	"issuers":              true,
 	"audit.fields":         true,
 	"audit.hash_keys_file": true,
+	"admin.keys":           true,
 }
 
 // fixed returns the check of what cannot change while the Proxy runs: whatever
