@@ -1,6 +1,7 @@
 package c1proxy_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -287,7 +288,8 @@ func TestReloadOfIssuers(t *testing.T) {
 }
 
 // A call that began before the reload goes on as it began, although its tenant
-// is no more; then all of it is let go.
+// is no more: even a token that it needs is had. Then all of it is let go. A call
+// with a deadline runs apart from its handler.
 func TestReloadLetsGo(t *testing.T) {
 	g := start(t)
 	second, err := sandbox.Start("127.0.0.1:0", sandbox.Config{})
@@ -302,31 +304,71 @@ func TestReloadLetsGo(t *testing.T) {
 	both := replaced(t, g.text, "teams:\n", fmt.Sprintf("  - {name: second, url: %q, allow_insecure: true, credential: {client_id: %q, client_secret: {file: %q}}}\nteams:\n",
 		second.URL(), second.Facts().ClientID, secret))
 	both = replaced(t, both, "name: readers\n    tenant: acme", "name: readers\n    tenant: second")
-	if err := g.reload(both); err != nil {
-		t.Fatal(err)
+	for _, deadline := range []time.Duration{0, 30 * time.Second} {
+		if err := g.reload(both); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(g.metrics(), `c1proxy_token_valid{team="",tenant="second"} 1`) {
+			t.Error("the new tenant has no token, or is not measured")
+		}
+		second.RevokeAll()
+		second.Inject(sandbox.Rule{Fault: sandbox.Slow(time.Second), On: sandbox.TokenEndpoint, Times: 1})
+		hits := second.TokenHits()
+		answered := make(chan error, 1)
+		go func() {
+			ctx := t.Context()
+			if deadline > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, deadline)
+				defer cancel()
+			}
+			_, err := g.client(protocols[0], "reader").List(ctx, connect.NewRequest(&appv1.ConnectorServiceListRequest{AppId: g.facts.AppID}))
+			answered <- err
+		}()
+		until(t, "the call asks for another token", func() bool { return second.TokenHits() > hits })
+		if err := g.reload(g.text); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(g.metrics(), `c1proxy_tenant_in_flight{tenant="second"}`) {
+			t.Error("a tenant that is removed is measured still")
+		}
+		if err := <-answered; err != nil {
+			t.Errorf("the call that was under way: %v", err)
+		}
+		until(t, "the tenant is forgotten", func() bool { return !strings.Contains(g.metrics(), `tenant="second"`) })
 	}
-	if !strings.Contains(g.metrics(), `c1proxy_token_valid{team="",tenant="second"} 1`) {
-		t.Error("the new tenant has no token, or is not measured")
+	if err := g.list(); err != nil {
+		t.Error(err)
 	}
-	second.Inject(sandbox.Rule{Fault: sandbox.Slow(time.Second), Times: 1})
+}
+
+// The slots of a tenant are those of the configuration in force, and calls under
+// way count.
+func TestReloadResizes(t *testing.T) {
+	g := start(t, func(s *setup) { s.keys = []string{"max_in_flight: 3"} }) // one for each team
+	warm(g)
+	g.c1.Reset()
+	g.c1.Inject(sandbox.Rule{Fault: sandbox.Slow(3 * time.Second), Times: 1})
 	answered := make(chan error, 1)
-	go func() {
-		_, err := g.client(protocols[0], "reader").List(t.Context(), connect.NewRequest(&appv1.ConnectorServiceListRequest{AppId: g.facts.AppID}))
-		answered <- err
-	}()
-	if err := second.AwaitHits(t.Context(), 1); err != nil {
+	go func() { answered <- g.list() }()
+	if err := g.c1.AwaitHits(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.reload(g.text); err != nil {
+	if err := g.list(); reasonOf(err) != "OVERLOADED" {
+		t.Errorf("beyond the slots: %v", err)
+	}
+	if err := g.reload(replaced(t, g.text, "max_in_flight: 3", "max_in_flight: 30")); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(g.metrics(), `c1proxy_tenant_in_flight{tenant="second"}`) {
-		t.Error("a tenant that is removed is measured still")
+	if err := g.list(); err != nil {
+		t.Errorf("with more slots: %v", err)
+	}
+	if metrics := g.metrics(); !strings.Contains(metrics, `c1proxy_tenant_in_flight{tenant="acme"} 1`) {
+		t.Error("the call under way does not count")
 	}
 	if err := <-answered; err != nil {
-		t.Errorf("the call that was under way: %v", err)
+		t.Error(err)
 	}
-	until(t, "the tenant is forgotten", func() bool { return !strings.Contains(g.metrics(), `tenant="second"`) })
 }
 
 // That C1 was found to be down is known after a reload too.
