@@ -16,7 +16,7 @@ import (
 
 func threeRules(caller, team string) []ratelimit.Rule {
 	limit := ratelimit.Limit{Rate: 1e9, Per: time.Second, Burst: 1e12}
-	return []ratelimit.Rule{{"caller", team + "/" + caller, limit}, {"team", team, limit}, {"tenant", "acme", limit}}
+	return []ratelimit.Rule{{Scope: "caller", Key: team + "/" + caller, Limit: limit}, {Scope: "team", Key: team, Limit: limit}, {Scope: "tenant", Key: "acme", Limit: limit}}
 }
 
 // TestAllocations holds the hot path at none.
@@ -24,6 +24,12 @@ func TestAllocations(t *testing.T) {
 	limiter, rules := ratelimit.New(1000), threeRules("sync-bot", "payments")
 	if n := testing.AllocsPerRun(1000, func() { limiter.Spend(rules, 1) }); n != 0 {
 		t.Errorf("Spend allocates %v times, want 0", n)
+	}
+	for i := range rules {
+		rules[i].Most = 1e6
+	}
+	if n := testing.AllocsPerRun(1000, func() { limiter.Release(rules, limiter.Spend(rules, 1).Held) }); n != 0 {
+		t.Errorf("with places, Spend and Release allocate %v times, want 0", n)
 	}
 }
 

@@ -18,6 +18,9 @@ const (
 	policyName = "Ratelimit-Policy"
 )
 
+// inFlight ends the name of a policy that is about the calls at once.
+const inFlight = "-in-flight"
+
 // maxInteger is the largest Integer of a structured field (RFC 9651, section
 // 3.3.1).
 const maxInteger = 999_999_999_999_999
@@ -30,10 +33,19 @@ const maxInteger = 999_999_999_999_999
 // it allows: Per rounded up to a second, and the units that come back in that
 // time, rounded down. Over a long time q/w is therefore at most Rate/Per. The
 // draft has no word for a burst; where it differs from q it is said in a
-// parameter of our own.
+// parameter of our own. A cap on the calls at once is an item by itself, whose
+// unit is the draft's "concurrent-requests". A rule in shadow is not stated.
 func Policy(rules []Rule) string {
 	var b []byte
 	for i := range rules {
+		if rules[i].Shadow {
+			continue
+		}
+		if most := rules[i].Most; most != 0 {
+			b = appendItem(b, rules[i].Scope+inFlight)
+			b = appendParameter(b, ";q=", most)
+			b = append(b, `;qu="concurrent-requests"`...)
+		}
 		limit := rules[i].Limit
 		if limit.Rate == 0 {
 			continue
@@ -78,6 +90,10 @@ func (l Limit) window() (quota, seconds int64) {
 // which Retry-After must not fall short of (section 6); with nothing left, the
 // time until one unit is back; else the time until the bucket is full.
 func (d Decision) Field() string {
+	if d.Full {
+		b := appendItem(nil, d.Rule.Scope+inFlight)
+		return string(appendParameter(append(b, ";r=0"...), ";t=", ceilSeconds(d.RetryAfter)))
+	}
 	if d.Rule.Limit.Rate == 0 {
 		return ""
 	}
@@ -117,9 +133,19 @@ func (d Decision) Fault() *fault.Fault {
 		return nil
 	}
 	limit := d.Rule.Limit
-	f := fault.New(connect.CodeResourceExhausted, fault.RateLimited,
-		"the %s's limit of %d calls per %v is used up: wait %s s, then go on more slowly",
-		d.Rule.Scope, limit.Rate, limit.Per, fault.Seconds(d.RetryAfter))
+	var f *fault.Fault
+	switch {
+	case d.Full:
+		f = fault.New(connect.CodeResourceExhausted, fault.RateLimited,
+			"the %s has %d calls under way, as many as it may: wait until one is answered", d.Rule.Scope, d.Rule.Most)
+	case d.RetryAfter == never:
+		f = fault.New(connect.CodeResourceExhausted, fault.RateLimited,
+			"the call costs more than the %s's limit of %d at once: it will never pass", d.Rule.Scope, limit.Burst)
+	default:
+		f = fault.New(connect.CodeResourceExhausted, fault.RateLimited,
+			"the %s's limit of %d calls per %v is used up: wait %s s, then go on more slowly",
+			d.Rule.Scope, limit.Rate, limit.Per, fault.Seconds(d.RetryAfter))
+	}
 	f.RetryAfter = d.RetryAfter
 	return f.With("rule", d.Rule.Scope)
 }

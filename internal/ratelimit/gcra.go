@@ -22,6 +22,34 @@ type Limit struct {
 	Burst int64
 }
 
+// share is one replica's part of a limit: the shares of all never give back
+// more than the limit does, and hold no more than its burst.
+//
+// There is one exception: a share holds at least dearest units, and at least 1,
+// or what costs that much could never pass. Where a burst is below that much for
+// each replica, the replicas together can let through more than the burst at
+// once; over time they keep the rate all the same.
+//
+// A bucket that owes a share for some time owes the whole limit for that time
+// too: both are full again at the same moment. So what is owed needs no
+// conversion between the two.
+func (l Limit) share(replicas, dearest int64) Limit {
+	if replicas <= 1 || l.pace().capacity == 0 {
+		return l
+	}
+	l.Per = time.Duration(product(int64(l.Per), replicas))
+	l.Burst = max(l.Burst/replicas, min(max(1, dearest), l.Burst))
+	return l
+}
+
+// shareOf is one replica's part of a cap on the calls at once, at least 1.
+func shareOf(most, replicas int64) int64 {
+	if most <= 0 || replicas <= 1 {
+		return most
+	}
+	return max(1, most/replicas)
+}
+
 // A pace is a Limit in nanoseconds: the two parameters of the Generic Cell
 // Rate Algorithm (ITU-T I.371, Annex A).
 //

@@ -18,43 +18,6 @@ import (
 	"time"
 )
 
-// never is the RetryAfter of a call that costs more than the bucket ever
-// holds. No wait helps it, yet it must not come back at once.
-const never = 24 * time.Hour
-
-// A Rule is one limit that a call is held to.
-type Rule struct {
-	// Scope is whose limit this is: "caller", "team" or "tenant". It is also
-	// the policy's name in the RateLimit fields.
-	Scope string
-	// Key names the bucket, uniquely within its scope, such as
-	// "payments/sync-bot".
-	Key string
-	// Limit is the bucket's limit. It may change between two calls: a bucket
-	// that owes more than the new limit can hold counts as just emptied. The
-	// zero Limit never refuses.
-	Limit Limit
-}
-
-// A Decision says whether a call may pass, and what the caller should know.
-type Decision struct {
-	// Allowed is true if the call was charged to every rule, and false if it
-	// was charged to none.
-	Allowed bool
-	// Rule is the rule with the longest wait if the call is refused, and the
-	// one with the least left if it is allowed. It is the zero Rule if there
-	// was nothing to limit.
-	Rule Rule
-	// Remaining is how many units Rule has left, after this call.
-	Remaining int64
-	// RetryAfter is how long the same call has to wait, if nobody else spends
-	// meanwhile. It is 0 for an allowed call. It is 24 hours for one that
-	// costs more than the burst, which stays refused.
-	RetryAfter time.Duration
-	// ResetAfter is how long it takes Rule to be full again.
-	ResetAfter time.Duration
-}
-
 // A Limiter holds the buckets of one process. It is safe for concurrent use.
 //
 // One lock guards it all. The calls of a tenant meet in the tenant's bucket in
@@ -66,7 +29,13 @@ type Limiter struct {
 	mu    sync.Mutex
 	table table // guarded by mu
 	last  int64 // guarded by mu: the latest now that was used
+	// flights counts the calls under way, of the rules with a cap that have any.
+	// Guarded by mu.
+	flights map[flight]int64
 }
+
+// A flight names what calls are under way of.
+type flight struct{ scope, key string }
 
 // New returns a Limiter for about maxBuckets buckets that are in use, which
 // means not full. It takes 35 bytes for each, at once and for good, of which
@@ -76,42 +45,86 @@ type Limiter struct {
 // share what others owe, and Evicted counts. Keys that a stranger can make up
 // belong in a Limiter of their own.
 func New(maxBuckets int) *Limiter {
-	return &Limiter{start: time.Now(), seed: maphash.MakeSeed(), table: newTable(maxBuckets)}
+	return &Limiter{start: time.Now(), seed: maphash.MakeSeed(), table: newTable(maxBuckets), flights: make(map[flight]int64)}
 }
 
 // A claim is one rule's part in one call.
 type claim struct {
-	rule *Rule // nil if the rule has no limit
-	hash uint64
-	pace pace
+	rule *Rule
+	// limited is false if the rule has no rate.
+	limited bool
+	hash    uint64
+	pace    pace
+	// most is the cap on the calls at once, 0 for none.
+	most int64
 
 	// What pace.spend answered.
 	next, wait int64
+	// full says that the cap refuses.
+	full bool
 	// stored is the bucket's place in the table, or nil if it has none.
 	stored *int64
 }
 
-// Spend charges cost to every rule, or to none if any of them refuses. A cost
-// below 1 counts as 1. Two rules with the same scope and key are charged as
-// one. It does not allocate for up to four rules.
-func (l *Limiter) Spend(rules []Rule, cost int64) Decision {
-	var space [4]claim
-	claims := space[:0]
-	for i := range rules {
-		claims = append(claims, l.claim(&rules[i]))
-	}
-	now := l.settle(claims, int64(time.Since(l.start)), max(1, cost))
+// refuses says whether the rule would not let the call pass.
+func (c *claim) refuses() bool { return c.wait != 0 || c.full }
 
-	var told *claim // the one that the decision is about
-	for i := range claims {
-		if c := &claims[i]; c.rule != nil && (told == nil || c.tighter(told, now)) {
-			told = c
+// Spend charges cost to every rule and takes a place of each that has a cap, or
+// does neither if any of them refuses. A cost below 1 counts as 1. Two rules
+// with the same scope and key are charged as one, but each takes its place.
+// There are at most MaxRules. It does not allocate for up to four of them.
+//
+// A call that was allowed gives its places back by Release.
+func (l *Limiter) Spend(rules []Rule, cost int64) Decision { return l.spend(rules, cost, 1) }
+
+// spend is Spend with this replica's share of each limit.
+func (l *Limiter) spend(rules []Rule, cost, replicas int64) Decision {
+	var space [4]claim
+	claims := l.claims(space[:0], rules, replicas)
+	now, allowed := l.settle(claims, int64(time.Since(l.start)), max(1, cost))
+	return decide(claims, now, allowed)
+}
+
+// Release gives back the places of a call that was allowed: rules and held are
+// what it was decided by, and what Decision.Held said. It must be called once.
+func (l *Limiter) Release(rules []Rule, held uint64) {
+	if held == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range rules {
+		if held>>i&1 == 0 {
+			continue
+		}
+		name := flight{rules[i].Scope, rules[i].Key}
+		if l.flights[name]--; l.flights[name] <= 0 {
+			delete(l.flights, name)
 		}
 	}
-	if told == nil {
-		return Decision{Allowed: true}
+}
+
+// Peek tells where the rules stand, and spends nothing.
+func (l *Limiter) Peek(rules []Rule) []Level { return l.peek(rules, 1) }
+
+func (l *Limiter) peek(rules []Rule, replicas int64) []Level {
+	claims := l.claims(nil, rules, replicas)
+	levels := make([]Level, len(rules))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.moment(int64(time.Since(l.start)))
+	for i := range claims {
+		c := &claims[i]
+		levels[i].Rule = rules[i]
+		if c.limited {
+			tat := l.tat(c, now)
+			levels[i].Remaining, levels[i].ResetAfter = c.pace.remaining(now, tat), time.Duration(max(0, tat-now))
+		}
+		if c.most != 0 {
+			levels[i].InFlight = l.flights[flight{c.rule.Scope, c.rule.Key}]
+		}
 	}
-	return told.decision(now)
+	return levels
 }
 
 // Evicted returns how many buckets were pushed out before they were full. A
@@ -122,35 +135,49 @@ func (l *Limiter) Evicted() uint64 {
 	return l.table.evicted
 }
 
-// claim prepares what needs no lock. A hash is never 0, as an unused slot's is.
-func (l *Limiter) claim(r *Rule) claim {
-	if r.Limit.Rate == 0 {
-		return claim{}
+// claims prepares what needs no lock. A hash is never 0, as an unused slot's is.
+func (l *Limiter) claims(space []claim, rules []Rule, replicas int64) []claim {
+	for i := range rules {
+		r := &rules[i]
+		c := claim{rule: r, most: shareOf(r.Most, replicas)}
+		if r.Limit.Rate != 0 {
+			scope, key := maphash.String(l.seed, r.Scope), maphash.String(l.seed, r.Key)
+			c.limited, c.hash = true, bits.RotateLeft64(scope, 32)^key|1
+			c.pace = r.Limit.share(replicas, r.Dearest).pace()
+		}
+		space = append(space, c)
 	}
-	scope := maphash.String(l.seed, r.Scope)
-	key := maphash.String(l.seed, r.Key)
-	return claim{rule: r, hash: bits.RotateLeft64(scope, 32) ^ key | 1, pace: r.Limit.pace()}
+	return space
 }
 
-// settle asks every bucket and, if all agree, charges them. It returns the
-// moment it did so at: elapsed, or the latest one before if that is later,
-// since callers reach the lock in another order than they read the clock.
-func (l *Limiter) settle(claims []claim, elapsed, cost int64) (now int64) {
+// moment is what counts as now: elapsed, or the latest moment before if that is
+// later, since callers reach the lock in another order than they read the clock.
+// Called with mu held.
+func (l *Limiter) moment(elapsed int64) int64 {
+	l.last = max(elapsed, l.last)
+	return l.last
+}
+
+// settle asks every rule and, if all agree, charges them. It returns the moment
+// that it did so at.
+func (l *Limiter) settle(claims []claim, elapsed, cost int64) (now int64, allowed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now = max(elapsed, l.last)
-	l.last = now
-	allowed := true
+	now, allowed = l.moment(elapsed), true
 	for i := range claims {
-		if c := &claims[i]; c.rule != nil {
+		c := &claims[i]
+		if c.limited {
 			c.next, c.wait = c.pace.spend(now, l.tat(c, now), cost)
-			allowed = allowed && c.wait == 0
 		}
+		if c.most != 0 {
+			c.full = l.flights[flight{c.rule.Scope, c.rule.Key}] >= c.most
+		}
+		allowed = allowed && (c.rule.Shadow || !c.refuses())
 	}
 	if allowed {
 		l.charge(claims, now)
 	}
-	return now
+	return now, allowed
 }
 
 // tat returns the time of a claim's bucket. One that is further from full than
@@ -171,38 +198,20 @@ func (l *Limiter) tat(c *claim, now int64) int64 {
 // first, because making a place for another may take theirs.
 func (l *Limiter) charge(claims []claim, now int64) {
 	for i := range claims {
-		if c := &claims[i]; c.stored != nil {
+		if c := &claims[i]; c.stored != nil && !c.refuses() {
 			*c.stored = c.next
 		}
 	}
 	for i := range claims {
-		if c := &claims[i]; c.rule != nil && c.stored == nil {
+		c := &claims[i]
+		if c.refuses() {
+			continue // in shadow
+		}
+		if c.limited && c.stored == nil {
 			l.table.store(c.hash, now, c.next)
 		}
+		if c.most != 0 {
+			l.flights[flight{c.rule.Scope, c.rule.Key}]++
+		}
 	}
-}
-
-// decision is what a claim alone amounts to.
-func (c *claim) decision(now int64) Decision {
-	d := Decision{
-		Allowed:    c.wait == 0,
-		Rule:       *c.rule,
-		Remaining:  c.pace.remaining(now, c.next),
-		RetryAfter: time.Duration(c.wait),
-		ResetAfter: time.Duration(max(0, c.next-now)),
-	}
-	if c.wait < 0 {
-		d.RetryAfter = never
-	}
-	return d
-}
-
-// tighter reports whether c says more to the caller than other does: a refusal
-// more than a permission, a longer wait, or less that remains.
-func (c *claim) tighter(other *claim, now int64) bool {
-	if c.wait == 0 && other.wait == 0 {
-		return c.pace.remaining(now, c.next) < other.pace.remaining(now, other.next)
-	}
-	// As an unsigned number, the -1 of a refusal for good is the longest wait.
-	return uint64(c.wait) > uint64(other.wait)
 }
