@@ -19,6 +19,7 @@ const (
 	ConditionDenied            Reason = "CONDITION_DENIED"
 	ReasonRequired             Reason = "REASON_REQUIRED"
 	RateLimited                Reason = "RATE_LIMITED"
+	LimiterUnavailable         Reason = "LIMITER_UNAVAILABLE"
 	Overloaded                 Reason = "OVERLOADED"
 	BadRequest                 Reason = "BAD_REQUEST"
 	BadPathValue               Reason = "BAD_PATH_VALUE"
@@ -54,6 +55,7 @@ var explained = map[Reason]string{
 	ConditionDenied:            "rules of the caller's team name the method, and the condition of none holds for the call",
 	ReasonRequired:             "a rule of the caller's team requires a reason, which C1proxy-Reason states",
 	RateLimited:                "a limit of the caller, its team or its tenant is used up",
+	LimiterUnavailable:         "the Redis that holds the limits does not answer, and c1proxy must not decide alone (`redis.on_redis_failure: refuse`): nothing was sent",
 	Overloaded:                 "c1proxy has as many calls under way as it accepts, so nothing was sent",
 	BadRequest:                 "the request does not read as the method's message",
 	BadPathValue:               "a field that becomes part of C1's path is empty or changes the path's meaning",

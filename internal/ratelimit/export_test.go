@@ -1,6 +1,10 @@
 package ratelimit
 
-import "time"
+import (
+	"context"
+	"errors"
+	"time"
+)
 
 // Horizon is opened to the tests of the core.
 const Horizon = horizon
@@ -19,3 +23,38 @@ func (l *Limiter) MonotonicStart() bool { return l.start != l.start.Round(0) }
 
 // Never is the wait of a call that no wait helps.
 const Never time.Duration = never
+
+// SpendAt is Spend at a moment.
+func (l *Limiter) SpendAt(now int64, rules []Rule, cost int64) Decision {
+	claims := l.claims(nil, rules, 1)
+	now, allowed := l.settle(claims, now, max(1, cost))
+	return decide(claims, now, allowed)
+}
+
+// SpendAt has Redis decide at a moment, and remembers nothing. The call's places
+// are those of id.
+func (f *Fleet) SpendAt(now int64, set *Set, id uint64) (Decision, error) {
+	cost := max(1, set.Cost)
+	q, claims, _ := f.store.ask("spend", set, cost, id)
+	q.now = span(now)
+	client, err := f.store.reach()
+	if err != nil {
+		return Decision{}, err
+	}
+	allowed, opinions, err := f.store.exec(context.Background(), client, q)
+	if err != nil {
+		return Decision{}, err
+	}
+	d := judge(claims, opinions, cost, allowed)
+	if d.Allowed != allowed {
+		return d, errors.New("the script and the core disagree whether the call may pass")
+	}
+	return d, nil
+}
+
+// EndAt ends a call's places in Redis.
+func (f *Fleet) EndAt(set *Set, held, id uint64) {
+	f.store.remember(id, set, held)
+	f.store.release(id)
+	f.store.work.Wait()
+}
