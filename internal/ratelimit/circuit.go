@@ -18,12 +18,14 @@ const (
 	// proofs is how many probes in a row must be answered within the budget
 	// before calls wait for Redis again.
 	proofs = 3
-	// firstProbe and lastProbe bound the time between two tries: it doubles with
-	// each that fails.
-	firstProbe = 100 * time.Millisecond
-	lastProbe  = 2 * time.Second
-	// calm is how long Redis must have answered for an outage to be a new one.
-	calm = 30 * time.Second
+	// probePeriod is the time between two tries. It is short: a replica that has
+	// not come back yet spends its share while others have the whole limit again.
+	probePeriod = 200 * time.Millisecond
+	// calm is how long Redis must have answered for an outage to be a new one. The
+	// first try of each other comes twice as late as that of the one before, up to
+	// longestRest: a Redis that answers probes and no calls is not asked all the time.
+	calm        = 30 * time.Second
+	longestRest = 30 * time.Second
 )
 
 // A State says how it stands with Redis.
@@ -55,8 +57,8 @@ type circuit struct {
 	why   error     // guarded by turn
 	// suspect is the tenant whose rules could not be asked for. Guarded by turn.
 	suspect string
-	// wait is the time to the next try. Guarded by turn.
-	wait time.Duration
+	// rest is the time from the loss of Redis to the first try. Guarded by turn.
+	rest time.Duration
 
 	quit    chan struct{}
 	closing sync.Once
@@ -73,7 +75,7 @@ func (s *store) state() State {
 
 // begin makes the first try, and leaves the others to the background.
 func (s *store) begin() {
-	s.since, s.wait, s.suspect = time.Now(), firstProbe, "probe"
+	s.since, s.rest, s.suspect = time.Now(), probePeriod, "probe"
 	tried := make(chan error, 1)
 	s.work.Go(func() {
 		err := s.restore()
@@ -108,8 +110,8 @@ func (s *store) failed(err error, tenant string) {
 	if !s.up.Load() || s.closed() {
 		return
 	}
-	if time.Since(s.since) > calm {
-		s.wait = firstProbe
+	if s.rest = min(2*s.rest, longestRest); s.switches.Load() == 0 || time.Since(s.since) > calm {
+		s.rest = probePeriod
 	}
 	s.up.Store(false)
 	s.since, s.why, s.suspect = time.Now(), err, tenant
@@ -138,11 +140,10 @@ func (s *store) closed() bool {
 
 // recover tries until Redis answers, or the store is closed.
 func (s *store) recover() {
-	for {
-		s.turn.Lock()
-		wait := s.wait
-		s.wait = min(2*s.wait, lastProbe)
-		s.turn.Unlock()
+	s.turn.Lock()
+	wait := s.rest
+	s.turn.Unlock()
+	for ; ; wait = probePeriod {
 		select {
 		case <-s.quit:
 			return
