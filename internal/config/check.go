@@ -9,14 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 )
-
-// maxRefill is the longest that an empty burst may take to fill again. It
-// keeps the limiter's arithmetic, in nanoseconds, far from overflow.
-const maxRefill = 365 * 24 * time.Hour
 
 // problems collects what the checks of this package find. Their messages show
 // names and hosts, once these are known to have the form of one, and no other
@@ -41,6 +36,7 @@ func checkConfig(cfg *configv1.Config) []Problem {
 	p.audit(cfg.GetAudit())
 	p.sinks(cfg.GetAudit().GetSinks())
 	p.traces(cfg.GetTelemetry().GetTraces())
+	p.redis(cfg.GetRedis())
 	return p
 }
 
@@ -51,6 +47,7 @@ func (p *problems) tenants(cfg *configv1.Config) {
 		path := fmt.Sprintf("tenants[%d]", i)
 		p.unique(seen, tenant.GetName(), path)
 		p.limit(path+".limit", tenant.GetLimit())
+		p.methodLimits(path+".method_limits", tenant.GetMethodLimits(), make(map[string]string))
 		p.tenant(path, tenant, cfg)
 		p.proxy(path+".proxy", tenant)
 		p.places(path+".max_in_flight", tenant, cfg)
@@ -72,8 +69,7 @@ func (p *problems) teams(cfg *configv1.Config, keys map[string]string) {
 		p.callers(path, team, keys, cfg)
 		p.rules(path, team)
 		p.ownCredential(path+".credential", team, cfg)
-		p.limit(path+".limits.team", team.GetLimits().GetTeam())
-		p.limit(path+".limits.caller", team.GetLimits().GetCaller())
+		p.limits(path+".limits", team, cfg.GetTenants())
 	}
 }
 
@@ -128,17 +124,6 @@ func (p *problems) reference(path, to, kind string, names []string) {
 		words = fmt.Sprintf("did you mean %q?", near)
 	}
 	p.add(path, "no %s is named %q: %s", kind, to, words)
-}
-
-// limit finds a burst that takes too long to fill again.
-func (p *problems) limit(path string, limit *configv1.Limit) {
-	if limit.GetRate() == 0 {
-		return
-	}
-	refill := limit.GetPer().AsDuration().Seconds() * float64(limit.GetBurst()) / float64(limit.GetRate())
-	if refill > maxRefill.Seconds() {
-		p.add(path, "an empty burst would take longer than a year to fill again: lower burst or per, or raise rate")
-	}
 }
 
 // addresses finds what cannot be listened on. Whether the address is free, and

@@ -131,8 +131,8 @@ func TestParseDocumented(t *testing.T) {
 			Callers: []*configv1.Caller{{Name: "sync-bot", ApiKeys: []*configv1.ApiKey{{Sha256: hash}}}},
 			Allow:   []*configv1.Rule{{Methods: []string{"c1.api.app.v1.ConnectorService/ConfirmSyncValid"}}},
 			Limits: &configv1.Limits{
-				Team:   &configv1.Limit{Rate: 50, Per: durationpb.New(time.Second), Burst: 100},
-				Caller: &configv1.Limit{Rate: 10, Per: durationpb.New(time.Second), Burst: 20},
+				Team:   &configv1.Limit{Rate: proto.Uint32(50), Per: durationpb.New(time.Second), Burst: proto.Uint32(100)},
+				Caller: &configv1.Limit{Rate: proto.Uint32(10), Per: durationpb.New(time.Second), Burst: proto.Uint32(20)},
 			},
 		}},
 		Audit: &configv1.Audit{
@@ -170,7 +170,7 @@ func TestParseEverything(t *testing.T) {
 					Dpop:         true,
 				},
 			},
-			Limit:       &configv1.Limit{Rate: 100, Per: durationpb.New(time.Minute), Burst: 7},
+			Limit:       &configv1.Limit{Rate: proto.Uint32(100), Per: durationpb.New(time.Minute), Burst: proto.Uint32(7)},
 			MaxInFlight: proto.Uint32(64), CaFile: "/etc/c1proxy/ca.pem",
 			Proxy: &configv1.Proxy{Url: "http://proxy.example.com:3128", Username: "c1proxy", Password: &configv1.Secret{Env: "PROXY_PASSWORD"}},
 		}, {

@@ -33,6 +33,10 @@ var defaults = map[protoreflect.FullName]string{
 	"c1proxy.config.v1.Traces.sample_ratio":       "1",
 	"c1proxy.config.v1.Traces.service_name":       "c1proxy",
 	"c1proxy.config.v1.Issuer.max_token_lifetime": "24h0m0s",
+	"c1proxy.config.v1.Redis.database":            "0",
+	"c1proxy.config.v1.Redis.prefix":              "c1proxy:",
+	"c1proxy.config.v1.Redis.timeout":             "10ms",
+	"c1proxy.config.v1.Redis.on_redis_failure":    "local",
 }
 
 // tags are the YAML tags that the defaults' values would have.

@@ -13,10 +13,10 @@ var fileProblems = []problemCase{
 		"1:1: the file holds no configuration: see the README for one to start from",
 	}},
 	{"a list", documented, "- a\n- b\n", []string{
-		"1:1: expected a mapping, found a list: its keys are listen, tenants, teams, audit, admin, telemetry, issuers",
+		"1:1: expected a mapping, found a list: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs",
 	}},
 	{"a text", documented, "hello\n", []string{
-		"1:1: expected a mapping, found a text: its keys are listen, tenants, teams, audit, admin, telemetry, issuers",
+		"1:1: expected a mapping, found a text: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs",
 	}},
 	{"byte order mark", documented, "\ufeffaudit: {dir: /a}\n", []string{
 		"1:1: the file begins with a byte order mark: save it as UTF-8 without BOM",
@@ -159,7 +159,7 @@ var keyProblems = []problemCase{
 		"20:1: listen: given twice: the first stands in line 1",
 	}},
 	{"in the wrong place", limitLine, limitLine + "\n      rate: 5", []string{
-		`18:7: teams[0].limits: unknown key "rate": it belongs in tenants[].limit or teams[].limits.team or teams[].limits.caller`,
+		`18:7: teams[0].limits: unknown key "rate": it belongs in tenants[].limit or tenants[].method_limits[].limit or teams[].limits.team or teams[].limits.caller or teams[].limits.methods[].limit`,
 	}},
 	{"in the wrong place, one home", urlLine, urlLine + "    access_token: x\n", []string{
 		`5:5: tenants[0]: unknown key "access_token": it belongs in tenants[].credential or teams[].credential`,
@@ -210,10 +210,10 @@ var typeProblems = []problemCase{
 		"15:9: teams[0].allow[0]: expected a mapping, found a list: its keys are methods, class, include_draft, condition, require_reason, shadow, name",
 	}},
 	{"text for mapping", "caller: {rate: 10, per: 1s, burst: 20}", "caller: 10/s", []string{
-		"18:15: teams[0].limits.caller: expected a mapping, found a text: its keys are rate, per, burst",
+		"18:15: teams[0].limits.caller: expected a mapping, found a text: its keys are rate, per, burst, max_in_flight, shadow",
 	}},
 	{"list for mapping", limitLine, "team: [50, 1s, 100]", []string{
-		"17:7: teams[0].limits.team: expected a mapping, found a list: its keys are rate, per, burst",
+		"17:7: teams[0].limits.team: expected a mapping, found a list: its keys are rate, per, burst, max_in_flight, shadow",
 	}},
 	{"text for number", "rate: 50", `rate: "50"`, []string{
 		"17:20: teams[0].limits.team.rate: expected a whole number below 2^32, found a text: write for example 50, without unit or quotes",
@@ -260,8 +260,29 @@ var valueProblems = []problemCase{
 		"1:11: tenants[0].url: is missing: write one, for example https://acme.conductor.one",
 	}},
 	{"missing in a limit", "rate: 50, per: 1s, ", "", []string{
-		"17:7: teams[0].limits.team.per: is missing: write one, for example 1s",
-		"17:7: teams[0].limits.team.rate: is missing: write one, for example 50",
+		"17:7: teams[0].limits.team.per: is missing: rate, per and burst go together",
+		"17:7: teams[0].limits.team.rate: is missing: rate, per and burst go together",
+	}},
+	{"rate of another kind", "rate: 50", "rate: fast", []string{
+		"17:20: teams[0].limits.team.rate: expected a whole number below 2^32, found a text: write for example 50, without unit or quotes",
+	}},
+	{"a limit on nothing", "team: {rate: 50, per: 1s, burst: 100}", "team: {shadow: true}", []string{
+		"17:7: teams[0].limits.team: limits nothing: write rate, per and burst, or max_in_flight",
+	}},
+	{"a limit on methods by the name of another", "team: {rate: 50, per: 1s, burst: 100}",
+		"methods: [{name: caller, methods: [\"c1.**/*\"], limit: {max_in_flight: 5}}, {name: a, methods: [\"c1.**/*\"], limit: {rate: 1, burst: 1}}, {name: a, methods: [\"c1.**/*\"], limit: {max_in_flight: 0}}]", []string{
+			"17:24: teams[0].limits.methods[0].name: \"caller\" is the name of another kind of limit: choose another",
+			"17:114: teams[0].limits.methods[1].limit.per: is missing: rate, per and burst go together",
+			"17:150: teams[0].limits.methods[2].name: \"a\" is the name of teams[0].limits.methods[1] too: choose another",
+			"17:198: teams[0].limits.methods[2].limit.max_in_flight: must be from 1 to 1000000",
+		}},
+	{"a redis that cannot be reached", "admin:", "redis: {addresses: [redis, \":6379\", \"a:0\", /run/redis.sock, \"[::1]:6379\"], ca_file: /ca.pem, username: c1}\nadmin:", []string{
+		"20:1: redis.replicas: is missing: write one, for example 3",
+		"20:21: redis.addresses[0]: is not the address of a server: write its host and port, for example redis.example.com:6379, or the path of its socket",
+		"20:28: redis.addresses[1]: is not the address of a server: write its host and port, for example redis.example.com:6379, or the path of its socket",
+		"20:37: redis.addresses[2]: is not the address of a server: write its host and port, for example redis.example.com:6379, or the path of its socket",
+		"20:85: redis.ca_file: is for TLS alone: remove it, or write tls: true",
+		"20:104: redis.username: has no password beside it: write both, or neither",
 	}},
 	{"no name of the right form", "name: payments", "name: Payments!", []string{
 		`9:11: teams[0].name: use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,

@@ -124,6 +124,10 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	shared, err := config.Parse("c1proxy.yaml", []byte(documented+"redis: {addresses: [\"localhost:6379\"], replicas: 3}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	seen, sinks := 0, sunk.GetAudit().GetSinks()
 	texts := comments(t)
 	messages := map[protoreflect.Name]protoreflect.Message{
@@ -133,8 +137,9 @@ func TestDefaults(t *testing.T) {
 		"Audit":          cfg.GetAudit().ProtoReflect(), "Admin": cfg.GetAdmin().ProtoReflect(),
 		"Traces":    traced.GetTelemetry().GetTraces().ProtoReflect(),
 		"AuditSink": sinks[0].ProtoReflect(), "Syslog": sinks[0].GetSyslog().ProtoReflect(), "Webhook": sinks[1].GetWebhook().ProtoReflect(),
-		"Issuer": issued.GetIssuers()[0].ProtoReflect(),
-		"Rule":   cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
+		"Issuer": issued.GetIssuers()[0].ProtoReflect(), "Redis": shared.GetRedis().ProtoReflect(),
+		"Limit": cfg.GetTeams()[0].GetLimits().GetTeam().ProtoReflect(), "MethodLimit": (&configv1.MethodLimit{}).ProtoReflect(),
+		"Rule": cfg.GetTeams()[0].GetAllow()[0].ProtoReflect(),
 	}
 	eachField(t, func(path string, field protoreflect.FieldDescriptor) {
 		parts := defaultText.FindStringSubmatch(texts[string(field.FullName())])
@@ -151,7 +156,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s.%s: the default is %s, the comment says %s", path, field.Name(), got, parts[1])
 		}
 	})
-	if seen != 33 {
+	if seen != 45 {
 		t.Errorf("%d defaults in comments", seen)
 	}
 }

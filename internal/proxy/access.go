@@ -6,8 +6,9 @@ import (
 	"strconv"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/policy"
-	"github.com/c1proxy/c1proxy/internal/ratelimit"
+	"github.com/c1proxy/c1proxy/internal/principal"
 )
 
 // admit builds what decides who may call what, and how often.
@@ -17,15 +18,13 @@ func (e *edition) admit(cfg *configv1.Config, methods []policy.Method) error {
 	if e.policy, problems = policy.Compile(rules, methods); len(problems) > 0 {
 		return fmt.Errorf("compile policy: rule %s: %s: %s", rules[problems[0].Rule].Name, keyOf(problems[0]), problems[0].Message)
 	}
-	tenantLimits := make(map[string]*configv1.Limit)
-	for _, t := range cfg.GetTenants() {
-		tenantLimits[t.GetName()] = t.GetLimit()
+	allows := func(team, method string) bool {
+		_, err := e.policy.Allow(policy.Call{Who: &principal.Principal{Team: team}, Method: method})
+		return err == nil
 	}
-	e.limits = make(map[callerKey]*limits)
-	for _, team := range cfg.GetTeams() {
-		for _, caller := range team.GetCallers() {
-			e.limits[callerKey{team.GetName(), caller.GetName()}] = limitsOf(team, caller.GetName(), tenantLimits[team.GetTenant()])
-		}
+	var found []config.Problem
+	if e.limits, e.configured, found = limitsIn(cfg, methods, allows); len(found) > 0 {
+		return fmt.Errorf("read limits: %s: %s", found[0].Path, found[0].Message)
 	}
 	return nil
 }
@@ -55,24 +54,4 @@ func keyOf(problem policy.Problem) string {
 		return problem.Key
 	}
 	return fmt.Sprintf("methods[%d]", problem.Method)
-}
-
-// limitsOf returns the limits that a caller's calls are charged to, nil if
-// there is none.
-func limitsOf(team *configv1.Team, caller string, tenant *configv1.Limit) *limits {
-	var l limits
-	add := func(scope, key string, rate *configv1.Limit) {
-		if rate != nil {
-			l.rules = append(l.rules, ratelimit.Rule{Scope: scope, Key: scope + ":" + key, Limit: ratelimit.Limit{
-				Rate: int64(rate.GetRate()), Per: rate.GetPer().AsDuration(), Burst: int64(rate.GetBurst())}})
-		}
-	}
-	add("caller", team.GetName()+"/"+caller, team.GetLimits().GetCaller())
-	add("team", team.GetName(), team.GetLimits().GetTeam())
-	add("tenant", team.GetTenant(), tenant)
-	if l.rules == nil {
-		return nil
-	}
-	l.policy = ratelimit.Policy(l.rules)
-	return &l
 }

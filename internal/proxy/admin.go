@@ -77,6 +77,7 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 		state.Checks["sink/"+s.Name()] = shipping(s.State(), p.gateway.log.Stats().HeadSize)
 	}
 	inForce.checkIssuers(check, state.Checks)
+	p.checkLimits(inForce, state.Checks)
 	if p.draining.Load() {
 		state.Ready = false
 		state.Checks["server"] = "stopping"

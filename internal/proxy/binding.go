@@ -25,7 +25,8 @@ type gateway struct {
 	metrics    *telemetry.Metrics
 	traces     *telemetry.Traces // nil without traces
 	log        *audit.Log
-	limiter    *ratelimit.Limiter
+	limiter    *ratelimit.Fleet
+	meters     meters
 	maxMessage int
 	shadows    shadows
 	// edition is the one in force, in which new calls begin.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -14,6 +15,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/principal"
+	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
 	"github.com/c1proxy/c1proxy/internal/transcode"
 )
@@ -50,6 +52,11 @@ type call struct {
 	request audit.Fields
 	// strays are what the request held and its message does not.
 	strays transcode.Strays
+	// quota is what the call is held to, nil for nothing; limited is the verdict.
+	quota   *quota
+	limited ratelimit.Verdict
+	// given says that the call's places have been given back.
+	given atomic.Bool
 	// status is the HTTP status of the answer; 0 until it is written.
 	status int
 	// fault is what the call was refused with or failed with; nil if it was not.
@@ -116,6 +123,7 @@ func (c *call) record(kind audit.Kind) *audit.Record {
 		detail(r, "subject", c.who.Subject)
 	}
 	detail(r, "shadow", c.shadow)
+	c.explain(r)
 	return r
 }
 

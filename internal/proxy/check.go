@@ -8,6 +8,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/catalog"
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/policy"
+	"github.com/c1proxy/c1proxy/internal/principal"
 	"github.com/c1proxy/c1proxy/internal/route"
 )
 
@@ -19,7 +20,7 @@ func Check(cfg *configv1.Config) []config.Problem {
 	if err != nil {
 		return []config.Problem{{Message: err.Error()}}
 	}
-	return slices.Concat(checkRules(cfg, methodsOf(routes)), checkFields(cfg, routes), checkCallers(cfg))
+	return slices.Concat(checkRules(cfg, methodsOf(routes)), checkLimits(cfg, methodsOf(routes)), checkFields(cfg, routes), checkCallers(cfg))
 }
 
 // checkRules is Check for the methods that exist.
@@ -32,5 +33,20 @@ func checkRules(cfg *configv1.Config, methods []policy.Method) []config.Problem 
 		problems = append(problems, config.Problem{Message: f.Message,
 			Path: fmt.Sprintf("teams[%d].allow[%d].%s", at.team, at.rule, keyOf(f))})
 	}
+	return problems
+}
+
+// checkLimits finds limits and costs of methods that do not exist, and calls that
+// cost more than a limit ever has.
+func checkLimits(cfg *configv1.Config, methods []policy.Method) []config.Problem {
+	rules, _ := rulesOf(cfg)
+	allowed, wrong := policy.Compile(rules, methods)
+	_, _, problems := limitsIn(cfg, methods, func(team, method string) bool {
+		if len(wrong) > 0 {
+			return false // what may be called is not known
+		}
+		_, err := allowed.Allow(policy.Call{Who: &principal.Principal{Team: team}, Method: method})
+		return err == nil
+	})
 	return problems
 }

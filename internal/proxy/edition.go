@@ -30,8 +30,10 @@ type edition struct {
 	operators   *operators
 	policy      *policy.Policy
 	limits      map[callerKey]*limits
-	tenants     map[string]*tenant
-	plans       map[string]*redact.Plan // by method
+	// configured are all limits, sorted by name.
+	configured []*configured
+	tenants    map[string]*tenant
+	plans      map[string]*redact.Plan // by method
 	// longest is the longest time that a call to C1 may take.
 	longest time.Duration
 
@@ -73,6 +75,7 @@ func (p *Proxy) openEdition(cfg *configv1.Config, before *edition) (_ *edition, 
 	if err := e.admit(cfg, methodsOf(p.routes)); err != nil {
 		return nil, err
 	}
+	p.gateway.meterLimits(e.configured)
 	if e.plans, err = plansOf(cfg.GetAudit(), p.routes); err != nil {
 		return nil, err
 	}

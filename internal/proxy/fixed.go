@@ -14,6 +14,7 @@ var changeable = map[string]bool{
 	"tenants":              true,
 	"teams":                true,
 	"issuers":              true,
+	"costs":                true,
 	"audit.fields":         true,
 	"audit.hash_keys_file": true,
 	"admin.keys":           true,

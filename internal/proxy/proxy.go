@@ -20,7 +20,6 @@ import (
 	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/catalog"
 	"github.com/c1proxy/c1proxy/internal/policy"
-	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/siem"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
@@ -74,7 +73,6 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 		gateway: &gateway{
 			logger:     options.Logger,
 			metrics:    telemetry.New(),
-			limiter:    ratelimit.New(maxBuckets),
 			maxMessage: int(cfg.GetListen().GetMaxMessageBytes()),
 		},
 		connections: newConnections(int(cfg.GetListen().GetMaxConnections()), cfg.GetListen().GetMaxConnectionAge().AsDuration()),
@@ -104,6 +102,9 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	if err := p.openAudit(ctx, cfg.GetAudit(), p.routes, options); err != nil {
 		return nil, err
 	}
+	if err := p.openLimiter(cfg.GetRedis()); err != nil {
+		return nil, err
+	}
 	handlers := p.gateway.bind(p.routes, func(r *route.Route) destination {
 		if local, ok := locals[r.Procedure]; ok {
 			return local
@@ -115,6 +116,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	p.measure()
 	p.measureEdition()
 	p.measureSinks()
+	p.measureLimits()
 	return p, p.listen(cfg, handlers)
 }
 
@@ -280,6 +282,7 @@ func (p *Proxy) Close() error {
 		}
 	}
 	p.reloads.end()
+	p.gateway.limiter.Close()
 	p.gateway.traces.Close(context.Background()) // at the latest; stop has done it, within its time
 	if p.gateway.log != nil {
 		errs = append(errs, p.gateway.log.Close())

@@ -86,6 +86,7 @@ func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
 	go func() {
 		defer b.gateway.load.leave()
 		defer c.edition.unpin()
+		defer c.giveBack()
 		finished <- b.deliver(caller, c, intent, prepared)
 	}()
 	select {

@@ -15,7 +15,6 @@ import (
 	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/fault"
-	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
 )
 
@@ -236,24 +235,6 @@ func (b *binding) allow(c *call) (err error) {
 	return err
 }
 
-func limitRate(b *binding, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := w.(*call)
-		limits := c.edition.limits[callerKey{c.who.Team, c.who.Caller}]
-		if limits == nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		decision := b.gateway.limiter.Spend(limits.rules, 1)
-		decision.SetHeader(w.Header(), limits.policy)
-		if !decision.Allowed {
-			b.refuse(c, r, decision.Fault())
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 // limitLoad takes a call on, or refuses it before its body is read.
 func limitLoad(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -270,16 +251,6 @@ func limitLoad(b *binding, next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
-
-// limits are the rules of one caller and the RateLimit-Policy field that
-// states them.
-type limits struct {
-	rules  []ratelimit.Rule
-	policy string
-}
-
-// callerKey names a caller; caller names are unique within a team.
-type callerKey struct{ team, caller string }
 
 // refuse records a refusal and then answers it, in the caller's protocol.
 func (b *binding) refuse(c *call, r *http.Request, f *fault.Fault) {

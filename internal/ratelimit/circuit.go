@@ -260,15 +260,19 @@ func (s *store) carryPlaces(client rueidis.Client, places map[uint64]place) erro
 		return err
 	}
 	now, there := time.Now(), clock[0]*1000
-	lease := s.config.Lease.Milliseconds()
 	var commands rueidis.Commands
+	longest := make(map[string]int64)
 	for id, p := range places {
-		until := float64(there + p.until.Sub(now).Milliseconds())
+		left := max(1, p.until.Sub(now).Milliseconds())
 		for _, key := range p.keys {
 			commands = append(commands,
-				client.B().Zadd().Key(key).ScoreMember().ScoreMember(until, s.member(id)).Build(),
-				client.B().Pexpire().Key(key).Milliseconds(lease).Build())
+				client.B().Zadd().Key(key).ScoreMember().ScoreMember(float64(there+left), s.member(id)).Build())
+			longest[key] = max(longest[key], left)
 		}
+	}
+	for key, left := range longest {
+		// Another replica's places may last longer: what is lost of them is small.
+		commands = append(commands, client.B().Pexpire().Key(key).Milliseconds(left).Build())
 	}
 	return s.all(client, commands)
 }

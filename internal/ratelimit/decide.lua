@@ -97,7 +97,7 @@ for _, r in ipairs(rules) do
       if r.most ~= 0 then
         redis.call('ZREMRANGEBYSCORE', r.places, '-inf', string.format('%.0f', nowms))
         redis.call('ZADD', r.places, string.format('%.0f', nowms + tonumber(ARGV[4])), ARGV[3])
-        redis.call('PEXPIRE', r.places, ARGV[4])
+        if redis.call('PTTL', r.places) < tonumber(ARGV[4]) then redis.call('PEXPIRE', r.places, ARGV[4]) end
       end
     end
     if r.write then

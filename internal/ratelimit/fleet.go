@@ -21,6 +21,9 @@ type Set struct {
 	Rules []Rule
 	// Cost is what a call is charged. Below 1 it counts as 1.
 	Cost int64
+	// Lease is the longest that a call can be under way. The places of a replica
+	// that died are free after it.
+	Lease time.Duration
 }
 
 // A Fleet limits the calls of one replica, together with the other replicas
@@ -184,7 +187,7 @@ func (s *store) hold(set *Set, held uint64) uint64 {
 }
 
 func (s *store) remember(id uint64, set *Set, held uint64) {
-	p := place{until: time.Now().Add(s.config.Lease)}
+	p := place{until: time.Now().Add(set.Lease)}
 	for i := range set.Rules {
 		if held>>i&1 != 0 {
 			p.keys = append(p.keys, s.placesKey(set.Tenant, &set.Rules[i]))

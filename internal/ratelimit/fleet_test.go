@@ -24,7 +24,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 
 // setOf is a set of one rule, of the tenant acme.
 func setOf(rule ratelimit.Rule) *ratelimit.Set {
-	return &ratelimit.Set{Tenant: "acme", Rules: []ratelimit.Rule{rule}}
+	return &ratelimit.Set{Tenant: "acme", Lease: time.Minute, Rules: []ratelimit.Rule{rule}}
 }
 
 func hourly(burst int64) ratelimit.Rule {
@@ -266,11 +266,12 @@ func TestFleetStartsAlone(t *testing.T) {
 // has forgotten them learns of those that are still taken.
 func TestFleetPlaces(t *testing.T) {
 	server := redistest.Start(t)
-	short := func(cfg *ratelimit.RedisConfig) { cfg.Lease = 300 * time.Millisecond }
-	a, b, dies := openFleet(t, server, nil), openFleet(t, server, nil), openFleet(t, server, short)
+	a, b, dies := openFleet(t, server, nil), openFleet(t, server, nil), openFleet(t, server, nil)
 	set := setOf(ratelimit.Rule{Scope: "team", Key: "payments", Most: 2})
 	first := spend(t, a, set)
-	spend(t, dies, set)
+	short := *set
+	short.Lease = 300 * time.Millisecond
+	spend(t, dies, &short)
 	dies.Close()
 	if v := spend(t, b, set); v.Allowed || !v.Full || v.Local {
 		t.Errorf("the third call of two: %+v, want refused by Redis", v)

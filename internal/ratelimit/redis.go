@@ -47,9 +47,6 @@ type RedisConfig struct {
 	// Replicas is how many there are: a share is a limit through it. Below 1 it
 	// counts as 1.
 	Replicas int64
-	// Lease is the longest that a call can be under way. The places of a replica
-	// that died are free after it.
-	Lease time.Duration
 	// Switched is told of each switch, in order, from one goroutine; nil for
 	// nobody.
 	Switched func(State)
@@ -149,6 +146,7 @@ func (s *store) placesKey(tenant string, r *Rule) string {
 // A question is what the script is asked.
 type question struct {
 	mode, now, member string
+	lease             time.Duration
 	keys, args        []string
 }
 
@@ -157,7 +155,7 @@ type question struct {
 func (s *store) ask(mode string, set *Set, cost int64, id uint64) (q question, claims []claim, sent int64) {
 	claims = s.local.claims(make([]claim, 0, 4), set.Rules, 1)
 	known, mine, sent := s.local.known(claims)
-	q = question{mode: mode, member: s.member(id), keys: make([]string, 0, 2*len(claims)), args: make([]string, 0, 6*len(claims))}
+	q = question{mode: mode, member: s.member(id), lease: set.Lease, keys: make([]string, 0, 2*len(claims)), args: make([]string, 0, 6*len(claims))}
 	for i := range claims {
 		c := &claims[i]
 		q.keys = append(q.keys, s.bucketKey(set.Tenant, c.rule), s.placesKey(set.Tenant, c.rule))
@@ -186,7 +184,7 @@ type opinion struct {
 
 // exec asks Redis.
 func (s *store) exec(ctx context.Context, client rueidis.Client, q question) (allowed bool, opinions []opinion, err error) {
-	args := append([]string{q.mode, q.now, q.member, strconv.FormatInt(s.config.Lease.Milliseconds(), 10)}, q.args...)
+	args := append([]string{q.mode, q.now, q.member, strconv.FormatInt(q.lease.Milliseconds(), 10)}, q.args...)
 	reply, err := script.Exec(ctx, client, q.keys, args).ToArray()
 	if err != nil {
 		return false, nil, err

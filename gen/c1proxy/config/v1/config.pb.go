@@ -48,7 +48,13 @@ type Config struct {
 	// What c1proxy sends out about itself. Without it, nothing.
 	Telemetry *Telemetry `protobuf:"bytes,6,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
 	// The OIDC issuers whose tokens callers may show.
-	Issuers       []*Issuer `protobuf:"bytes,10,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	Issuers []*Issuer `protobuf:"bytes,10,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// The Redis or Valkey by which several c1proxies share their limits. Without
+	// it each has the whole of every limit for itself.
+	Redis *Redis `protobuf:"bytes,20,opt,name=redis,proto3" json:"redis,omitempty"`
+	// What methods cost that cost more than others, in every limit. A method that
+	// is not here costs 1; of several costs that match, the highest counts.
+	Costs         []*Cost `protobuf:"bytes,21,rep,name=costs,proto3" json:"costs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -128,6 +134,20 @@ func (x *Config) GetTelemetry() *Telemetry {
 func (x *Config) GetIssuers() []*Issuer {
 	if x != nil {
 		return x.Issuers
+	}
+	return nil
+}
+
+func (x *Config) GetRedis() *Redis {
+	if x != nil {
+		return x.Redis
+	}
+	return nil
+}
+
+func (x *Config) GetCosts() []*Cost {
+	if x != nil {
+		return x.Costs
 	}
 	return nil
 }
@@ -359,7 +379,9 @@ type Tenant struct {
 	CaFile string `protobuf:"bytes,9,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
 	// The HTTP proxy by which the tenant is reached. Without it, HTTPS_PROXY and
 	// NO_PROXY in the environment decide, as for any Go program.
-	Proxy         *Proxy `protobuf:"bytes,10,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	Proxy *Proxy `protobuf:"bytes,10,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	// How fast all teams together may call some of the methods.
+	MethodLimits  []*MethodLimit `protobuf:"bytes,20,rep,name=method_limits,json=methodLimits,proto3" json:"method_limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +482,13 @@ func (x *Tenant) GetCaFile() string {
 func (x *Tenant) GetProxy() *Proxy {
 	if x != nil {
 		return x.Proxy
+	}
+	return nil
+}
+
+func (x *Tenant) GetMethodLimits() []*MethodLimit {
+	if x != nil {
+		return x.MethodLimits
 	}
 	return nil
 }
@@ -1346,7 +1375,9 @@ type Limits struct {
 	// All callers of the team together. Without it there is no such limit.
 	Team *Limit `protobuf:"bytes,1,opt,name=team,proto3" json:"team,omitempty"`
 	// Each caller of the team by itself. Without it there is no such limit.
-	Caller        *Limit `protobuf:"bytes,2,opt,name=caller,proto3" json:"caller,omitempty"`
+	Caller *Limit `protobuf:"bytes,2,opt,name=caller,proto3" json:"caller,omitempty"`
+	// The team's calls of some of the methods.
+	Methods       []*MethodLimit `protobuf:"bytes,10,rep,name=methods,proto3" json:"methods,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1395,22 +1426,112 @@ func (x *Limits) GetCaller() *Limit {
 	return nil
 }
 
-// A rate: so many calls per so much time, and a reserve for bursts.
+func (x *Limits) GetMethods() []*MethodLimit {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+// A limit on the calls of some methods, beside all other limits.
+type MethodLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit's name, in refusals, records and metrics: another than caller,
+	// team and tenant. Unique. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The methods, by names and patterns as in allow. Their calls together are
+	// held to the limit. Required.
+	Methods []string `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"`
+	// Hold each caller to the limit by itself, in place of all together.
+	// Default: false.
+	PerCaller bool `protobuf:"varint,3,opt,name=per_caller,json=perCaller,proto3" json:"per_caller,omitempty"`
+	// The limit. Required.
+	Limit         *Limit `protobuf:"bytes,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MethodLimit) Reset() {
+	*x = MethodLimit{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MethodLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MethodLimit) ProtoMessage() {}
+
+func (x *MethodLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MethodLimit.ProtoReflect.Descriptor instead.
+func (*MethodLimit) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MethodLimit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MethodLimit) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *MethodLimit) GetPerCaller() bool {
+	if x != nil {
+		return x.PerCaller
+	}
+	return false
+}
+
+func (x *MethodLimit) GetLimit() *Limit {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+// A limit: a rate, with a reserve for bursts, a cap on the calls at once, or
+// both. rate, per and burst go together.
 type Limit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Calls that are earned in each period. Required.
-	Rate uint32 `protobuf:"varint,1,opt,name=rate,proto3" json:"rate,omitempty"`
-	// The period, such as 1s or 1m. Required.
+	// Calls that are earned in each period.
+	Rate *uint32 `protobuf:"varint,1,opt,name=rate,proto3,oneof" json:"rate,omitempty"`
+	// The period, such as 1s or 1m.
 	Per *durationpb.Duration `protobuf:"bytes,2,opt,name=per,proto3" json:"per,omitempty"`
-	// Calls that may come at once after a pause. Required.
-	Burst         uint32 `protobuf:"varint,3,opt,name=burst,proto3" json:"burst,omitempty"`
+	// Calls that may come at once after a pause.
+	Burst *uint32 `protobuf:"varint,3,opt,name=burst,proto3,oneof" json:"burst,omitempty"`
+	// Calls that may be under way at once, whatever they cost. Without it there is
+	// no such cap.
+	MaxInFlight *uint32 `protobuf:"varint,10,opt,name=max_in_flight,json=maxInFlight,proto3,oneof" json:"max_in_flight,omitempty"`
+	// Refuse nothing: what the limit would have refused is counted, and stands in
+	// the records. Default: false.
+	Shadow        bool `protobuf:"varint,11,opt,name=shadow,proto3" json:"shadow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1543,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,12 +1556,12 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Limit) GetRate() uint32 {
-	if x != nil {
-		return x.Rate
+	if x != nil && x.Rate != nil {
+		return *x.Rate
 	}
 	return 0
 }
@@ -1453,8 +1574,211 @@ func (x *Limit) GetPer() *durationpb.Duration {
 }
 
 func (x *Limit) GetBurst() uint32 {
+	if x != nil && x.Burst != nil {
+		return *x.Burst
+	}
+	return 0
+}
+
+func (x *Limit) GetMaxInFlight() uint32 {
+	if x != nil && x.MaxInFlight != nil {
+		return *x.MaxInFlight
+	}
+	return 0
+}
+
+func (x *Limit) GetShadow() bool {
 	if x != nil {
-		return x.Burst
+		return x.Shadow
+	}
+	return false
+}
+
+// What the calls of some methods cost.
+type Cost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The methods, by names and patterns as in allow. Required.
+	Methods []string `protobuf:"bytes,1,rep,name=methods,proto3" json:"methods,omitempty"`
+	// As how many calls each of their calls counts. Required.
+	Cost          uint32 `protobuf:"varint,2,opt,name=cost,proto3" json:"cost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cost) Reset() {
+	*x = Cost{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cost) ProtoMessage() {}
+
+func (x *Cost) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cost.ProtoReflect.Descriptor instead.
+func (*Cost) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Cost) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *Cost) GetCost() uint32 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
+// A Redis or Valkey, alone or a cluster. It holds what every limit is at, by
+// names that stand here, and nothing of the calls.
+type Redis struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HOST:PORT, or the path of a socket; of a cluster, some of its nodes.
+	// Required.
+	Addresses []string `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// The user that Redis knows c1proxy by. Without it, Redis's default user.
+	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	// The password of that user. Read again for each connection.
+	Password *Secret `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	// Speak TLS. Without it the password and the keys are shown to the network.
+	// Default: false.
+	Tls bool `protobuf:"varint,4,opt,name=tls,proto3" json:"tls,omitempty"`
+	// PEM file with the authorities that may vouch for the certificate of Redis, in
+	// place of the system's. Read at start.
+	CaFile string `protobuf:"bytes,5,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
+	// The number of the database; a cluster has only 0. Default: 0.
+	Database *uint32 `protobuf:"varint,6,opt,name=database,proto3,oneof" json:"database,omitempty"`
+	// What every key begins with, another for each fleet that shares a Redis.
+	// Default: c1proxy:.
+	Prefix string `protobuf:"bytes,7,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// The longest that a call waits for Redis. Default: 10ms.
+	Timeout *durationpb.Duration `protobuf:"bytes,8,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// What becomes of calls while Redis does not answer: local holds each c1proxy to
+	// its share of every limit, refuse refuses them. Default: local.
+	OnRedisFailure string `protobuf:"bytes,9,opt,name=on_redis_failure,json=onRedisFailure,proto3" json:"on_redis_failure,omitempty"`
+	// How many c1proxies share the limits: each one's share is a limit divided by
+	// it. Required.
+	Replicas      uint32 `protobuf:"varint,10,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redis) Reset() {
+	*x = Redis{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redis) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redis) ProtoMessage() {}
+
+func (x *Redis) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redis.ProtoReflect.Descriptor instead.
+func (*Redis) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Redis) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *Redis) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *Redis) GetPassword() *Secret {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+func (x *Redis) GetTls() bool {
+	if x != nil {
+		return x.Tls
+	}
+	return false
+}
+
+func (x *Redis) GetCaFile() string {
+	if x != nil {
+		return x.CaFile
+	}
+	return ""
+}
+
+func (x *Redis) GetDatabase() uint32 {
+	if x != nil && x.Database != nil {
+		return *x.Database
+	}
+	return 0
+}
+
+func (x *Redis) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *Redis) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Redis) GetOnRedisFailure() string {
+	if x != nil {
+		return x.OnRedisFailure
+	}
+	return ""
+}
+
+func (x *Redis) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
 	}
 	return 0
 }
@@ -1503,7 +1827,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1839,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1852,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Audit) GetDir() string {
@@ -1622,7 +1946,7 @@ type FieldRule struct {
 
 func (x *FieldRule) Reset() {
 	*x = FieldRule{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1958,7 @@ func (x *FieldRule) String() string {
 func (*FieldRule) ProtoMessage() {}
 
 func (x *FieldRule) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1971,7 @@ func (x *FieldRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldRule.ProtoReflect.Descriptor instead.
 func (*FieldRule) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FieldRule) GetMethods() []string {
@@ -1700,7 +2024,7 @@ type Retain struct {
 
 func (x *Retain) Reset() {
 	*x = Retain{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +2036,7 @@ func (x *Retain) String() string {
 func (*Retain) ProtoMessage() {}
 
 func (x *Retain) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +2049,7 @@ func (x *Retain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retain.ProtoReflect.Descriptor instead.
 func (*Retain) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Retain) GetAge() *durationpb.Duration {
@@ -1777,7 +2101,7 @@ type AuditSink struct {
 
 func (x *AuditSink) Reset() {
 	*x = AuditSink{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +2113,7 @@ func (x *AuditSink) String() string {
 func (*AuditSink) ProtoMessage() {}
 
 func (x *AuditSink) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +2126,7 @@ func (x *AuditSink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditSink.ProtoReflect.Descriptor instead.
 func (*AuditSink) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AuditSink) GetName() string {
@@ -1868,7 +2192,7 @@ type Syslog struct {
 
 func (x *Syslog) Reset() {
 	*x = Syslog{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2204,7 @@ func (x *Syslog) String() string {
 func (*Syslog) ProtoMessage() {}
 
 func (x *Syslog) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2217,7 @@ func (x *Syslog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syslog.ProtoReflect.Descriptor instead.
 func (*Syslog) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Syslog) GetAddress() string {
@@ -1948,7 +2272,7 @@ type Webhook struct {
 
 func (x *Webhook) Reset() {
 	*x = Webhook{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2284,7 @@ func (x *Webhook) String() string {
 func (*Webhook) ProtoMessage() {}
 
 func (x *Webhook) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2297,7 @@ func (x *Webhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
 func (*Webhook) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Webhook) GetUrl() string {
@@ -2032,7 +2356,7 @@ type WebhookHeader struct {
 
 func (x *WebhookHeader) Reset() {
 	*x = WebhookHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2368,7 @@ func (x *WebhookHeader) String() string {
 func (*WebhookHeader) ProtoMessage() {}
 
 func (x *WebhookHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2381,7 @@ func (x *WebhookHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookHeader.ProtoReflect.Descriptor instead.
 func (*WebhookHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WebhookHeader) GetName() string {
@@ -2088,7 +2412,7 @@ type Admin struct {
 
 func (x *Admin) Reset() {
 	*x = Admin{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2424,7 @@ func (x *Admin) String() string {
 func (*Admin) ProtoMessage() {}
 
 func (x *Admin) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2437,7 @@ func (x *Admin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admin.ProtoReflect.Descriptor instead.
 func (*Admin) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Admin) GetAddress() string {
@@ -2149,7 +2473,7 @@ type AdminKey struct {
 
 func (x *AdminKey) Reset() {
 	*x = AdminKey{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2485,7 @@ func (x *AdminKey) String() string {
 func (*AdminKey) ProtoMessage() {}
 
 func (x *AdminKey) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2498,7 @@ func (x *AdminKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminKey.ProtoReflect.Descriptor instead.
 func (*AdminKey) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AdminKey) GetName() string {
@@ -2217,7 +2541,7 @@ type Telemetry struct {
 
 func (x *Telemetry) Reset() {
 	*x = Telemetry{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2553,7 @@ func (x *Telemetry) String() string {
 func (*Telemetry) ProtoMessage() {}
 
 func (x *Telemetry) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2566,7 @@ func (x *Telemetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
 func (*Telemetry) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Telemetry) GetTraces() *Traces {
@@ -2273,7 +2597,7 @@ type Traces struct {
 
 func (x *Traces) Reset() {
 	*x = Traces{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2609,7 @@ func (x *Traces) String() string {
 func (*Traces) ProtoMessage() {}
 
 func (x *Traces) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2622,7 @@ func (x *Traces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traces.ProtoReflect.Descriptor instead.
 func (*Traces) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Traces) GetEndpoint() string {
@@ -2350,7 +2674,7 @@ type TraceHeader struct {
 
 func (x *TraceHeader) Reset() {
 	*x = TraceHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2362,7 +2686,7 @@ func (x *TraceHeader) String() string {
 func (*TraceHeader) ProtoMessage() {}
 
 func (x *TraceHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2375,7 +2699,7 @@ func (x *TraceHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHeader.ProtoReflect.Descriptor instead.
 func (*TraceHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TraceHeader) GetName() string {
@@ -2396,7 +2720,7 @@ var File_c1proxy_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xf8\x02\n" +
+	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd7\x03\n" +
 	"\x06Config\x121\n" +
 	"\x06listen\x18\x01 \x01(\v2\x19.c1proxy.config.v1.ListenR\x06listen\x123\n" +
 	"\atenants\x18\x02 \x03(\v2\x19.c1proxy.config.v1.TenantR\atenants\x12-\n" +
@@ -2405,7 +2729,9 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x05admin\x18\x05 \x01(\v2\x18.c1proxy.config.v1.AdminR\x05admin\x12:\n" +
 	"\ttelemetry\x18\x06 \x01(\v2\x1c.c1proxy.config.v1.TelemetryR\ttelemetry\x123\n" +
 	"\aissuers\x18\n" +
-	" \x03(\v2\x19.c1proxy.config.v1.IssuerR\aissuers\"\xdb\x04\n" +
+	" \x03(\v2\x19.c1proxy.config.v1.IssuerR\aissuers\x12.\n" +
+	"\x05redis\x18\x14 \x01(\v2\x18.c1proxy.config.v1.RedisR\x05redis\x12-\n" +
+	"\x05costs\x18\x15 \x03(\v2\x17.c1proxy.config.v1.CostR\x05costs\"\xdb\x04\n" +
 	"\x06Listen\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12(\n" +
 	"\x03tls\x18\x02 \x01(\v2\x16.c1proxy.config.v1.TLSR\x03tls\x12>\n" +
@@ -2430,7 +2756,7 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x03TLS\x12<\n" +
 	"\tcert_file\x18\x01 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.crtR\bcertFile\x12:\n" +
 	"\bkey_file\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.keyR\akeyFile\x12K\n" +
-	"\x0eclient_ca_file\x18\x03 \x01(\tB%\xbaH\"r \x18\x80 \x92\x02\x1a/etc/c1proxy/client-ca.pemR\fclientCaFile\"\xd6\x04\n" +
+	"\x0eclient_ca_file\x18\x03 \x01(\tB%\xbaH\"r \x18\x80 \x92\x02\x1a/etc/c1proxy/client-ca.pemR\fclientCaFile\"\x9b\x05\n" +
 	"\x06Tenant\x12>\n" +
 	"\x04name\x18\x01 \x01(\tB*\xbaH'\xc8\x01\x01r\"2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x04acmeR\x04name\x12:\n" +
 	"\x03url\x18\x02 \x01(\tB(\xbaH%\xc8\x01\x01r \x18\x80\x04\x92\x02\x1ahttps://acme.conductor.oneR\x03url\x12%\n" +
@@ -2444,7 +2770,8 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\rmax_in_flight\x18\b \x01(\rB\v\xbaH\b*\x06\x18\xc0\x84=(\x01H\x01R\vmaxInFlight\x88\x01\x01\x127\n" +
 	"\aca_file\x18\t \x01(\tB\x1e\xbaH\x1br\x19\x18\x80 \x92\x02\x13/etc/c1proxy/ca.pemR\x06caFile\x12.\n" +
 	"\x05proxy\x18\n" +
-	" \x01(\v2\x18.c1proxy.config.v1.ProxyR\x05proxyB\x10\n" +
+	" \x01(\v2\x18.c1proxy.config.v1.ProxyR\x05proxy\x12C\n" +
+	"\rmethod_limits\x18\x14 \x03(\v2\x1e.c1proxy.config.v1.MethodLimitR\fmethodLimitsB\x10\n" +
 	"\x0e_resend_on_401B\x10\n" +
 	"\x0e_max_in_flight\"\xad\x01\n" +
 	"\x05Proxy\x12=\n" +
@@ -2521,16 +2848,48 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	" \x01(\tBL\xbaHIrG\x18\x80 \x92\x02Arequest.app_id in [\"app-1\", \"app-2\"] && caller.name == \"sync-bot\"R\tcondition\x12%\n" +
 	"\x0erequire_reason\x18\v \x01(\bR\rrequireReason\x12\x16\n" +
 	"\x06shadow\x18\f \x01(\bR\x06shadow\x12?\n" +
-	"\x04name\x18\r \x01(\tB+\xbaH(\xd8\x01\x01r#2\x16^[a-z][a-z0-9-]{0,62}$\x92\x02\bown-appsR\x04name\"h\n" +
+	"\x04name\x18\r \x01(\tB+\xbaH(\xd8\x01\x01r#2\x16^[a-z][a-z0-9-]{0,62}$\x92\x02\bown-appsR\x04name\"\xa2\x01\n" +
 	"\x06Limits\x12,\n" +
 	"\x04team\x18\x01 \x01(\v2\x18.c1proxy.config.v1.LimitR\x04team\x120\n" +
-	"\x06caller\x18\x02 \x01(\v2\x18.c1proxy.config.v1.LimitR\x06caller\"\x97\x01\n" +
-	"\x05Limit\x12!\n" +
+	"\x06caller\x18\x02 \x01(\v2\x18.c1proxy.config.v1.LimitR\x06caller\x128\n" +
+	"\amethods\x18\n" +
+	" \x03(\v2\x1e.c1proxy.config.v1.MethodLimitR\amethods\"\xf8\x01\n" +
+	"\vMethodLimit\x12A\n" +
+	"\x04name\x18\x01 \x01(\tB-\xbaH*\xc8\x01\x01r%2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\aexportsR\x04name\x12O\n" +
+	"\amethods\x18\x02 \x03(\tB5\xbaH2\x92\x01/\b\x01\"+r)\x18\x80\x04\x92\x02#c1.api.systemlog.v1.ExportService/*R\amethods\x12\x1d\n" +
+	"\n" +
+	"per_caller\x18\x03 \x01(\bR\tperCaller\x126\n" +
+	"\x05limit\x18\x04 \x01(\v2\x18.c1proxy.config.v1.LimitB\x06\xbaH\x03\xc8\x01\x01R\x05limit\"\x93\x02\n" +
+	"\x05Limit\x12&\n" +
 	"\x04rate\x18\x01 \x01(\rB\r\xbaH\n" +
-	"*\b@2\x18\xc0\x84=(\x01R\x04rate\x12F\n" +
-	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x19\xbaH\x16\xc8\x01\x01\xaa\x01\x10J\x02\b\x01\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x03per\x12#\n" +
+	"*\b@2\x18\xc0\x84=(\x01H\x00R\x04rate\x88\x01\x01\x12C\n" +
+	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x16\xbaH\x13\xaa\x01\x10J\x02\b\x01\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x03per\x12(\n" +
 	"\x05burst\x18\x03 \x01(\rB\r\xbaH\n" +
-	"*\b@d\x18\xc0\x84=(\x01R\x05burst\"\xb3\x05\n" +
+	"*\b@d\x18\xc0\x84=(\x01H\x01R\x05burst\x88\x01\x01\x126\n" +
+	"\rmax_in_flight\x18\n" +
+	" \x01(\rB\r\xbaH\n" +
+	"*\b@\x14\x18\xc0\x84=(\x01H\x02R\vmaxInFlight\x88\x01\x01\x12\x16\n" +
+	"\x06shadow\x18\v \x01(\bR\x06shadowB\a\n" +
+	"\x05_rateB\b\n" +
+	"\x06_burstB\x10\n" +
+	"\x0e_max_in_flight\"}\n" +
+	"\x04Cost\x12O\n" +
+	"\amethods\x18\x01 \x03(\tB5\xbaH2\x92\x01/\b\x01\"+r)\x18\x80\x04\x92\x02#c1.api.systemlog.v1.ExportService/*R\amethods\x12$\n" +
+	"\x04cost\x18\x02 \x01(\rB\x10\xbaH\r\xc8\x01\x01*\b@\x05\x18\xc0\x84=(\x01R\x04cost\"\xad\x04\n" +
+	"\x05Redis\x12H\n" +
+	"\taddresses\x18\x01 \x03(\tB*\xbaH'\x92\x01$\b\x01\x10\x10\"\x1er\x1c\x18\x80\x04\x92\x02\x16redis.example.com:6379R\taddresses\x12.\n" +
+	"\busername\x18\x02 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x02\x92\x02\ac1proxyR\busername\x125\n" +
+	"\bpassword\x18\x03 \x01(\v2\x19.c1proxy.config.v1.SecretR\bpassword\x12\x10\n" +
+	"\x03tls\x18\x04 \x01(\bR\x03tls\x127\n" +
+	"\aca_file\x18\x05 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80 \x92\x02\x13/etc/c1proxy/ca.pemR\x06caFile\x12)\n" +
+	"\bdatabase\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\xff\aH\x00R\bdatabase\x88\x01\x01\x129\n" +
+	"\x06prefix\x18\a \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x06prefix\x12E\n" +
+	"\atimeout\x18\b \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x02\b\x012\x04\x10\xc0\x84=R\atimeout\x12A\n" +
+	"\x10on_redis_failure\x18\t \x01(\tB\x17\xbaH\x14\xd8\x01\x01r\x0fR\x05localR\x06refuseR\x0eonRedisFailure\x12+\n" +
+	"\breplicas\x18\n" +
+	" \x01(\rB\x0f\xbaH\f\xc8\x01\x01*\a@\x03\x18\xe8\a(\x01R\breplicasB\v\n" +
+	"\t_database\"\xb3\x05\n" +
 	"\x05Audit\x126\n" +
 	"\x03dir\x18\x01 \x01(\tB$\xbaH!\xc8\x01\x01r\x1c\x18\x80 \x92\x02\x16/var/lib/c1proxy/auditR\x03dir\x12@\n" +
 	"\bkey_file\x18\x02 \x01(\tB%\xbaH\"r \x18\x80 \x92\x02\x1a/var/lib/c1proxy/audit.keyR\akeyFile\x12O\n" +
@@ -2619,7 +2978,7 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
@@ -2637,72 +2996,82 @@ var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*ApiKey)(nil),              // 13: c1proxy.config.v1.ApiKey
 	(*Rule)(nil),                // 14: c1proxy.config.v1.Rule
 	(*Limits)(nil),              // 15: c1proxy.config.v1.Limits
-	(*Limit)(nil),               // 16: c1proxy.config.v1.Limit
-	(*Audit)(nil),               // 17: c1proxy.config.v1.Audit
-	(*FieldRule)(nil),           // 18: c1proxy.config.v1.FieldRule
-	(*Retain)(nil),              // 19: c1proxy.config.v1.Retain
-	(*AuditSink)(nil),           // 20: c1proxy.config.v1.AuditSink
-	(*Syslog)(nil),              // 21: c1proxy.config.v1.Syslog
-	(*Webhook)(nil),             // 22: c1proxy.config.v1.Webhook
-	(*WebhookHeader)(nil),       // 23: c1proxy.config.v1.WebhookHeader
-	(*Admin)(nil),               // 24: c1proxy.config.v1.Admin
-	(*AdminKey)(nil),            // 25: c1proxy.config.v1.AdminKey
-	(*Telemetry)(nil),           // 26: c1proxy.config.v1.Telemetry
-	(*Traces)(nil),              // 27: c1proxy.config.v1.Traces
-	(*TraceHeader)(nil),         // 28: c1proxy.config.v1.TraceHeader
-	(*durationpb.Duration)(nil), // 29: google.protobuf.Duration
+	(*MethodLimit)(nil),         // 16: c1proxy.config.v1.MethodLimit
+	(*Limit)(nil),               // 17: c1proxy.config.v1.Limit
+	(*Cost)(nil),                // 18: c1proxy.config.v1.Cost
+	(*Redis)(nil),               // 19: c1proxy.config.v1.Redis
+	(*Audit)(nil),               // 20: c1proxy.config.v1.Audit
+	(*FieldRule)(nil),           // 21: c1proxy.config.v1.FieldRule
+	(*Retain)(nil),              // 22: c1proxy.config.v1.Retain
+	(*AuditSink)(nil),           // 23: c1proxy.config.v1.AuditSink
+	(*Syslog)(nil),              // 24: c1proxy.config.v1.Syslog
+	(*Webhook)(nil),             // 25: c1proxy.config.v1.Webhook
+	(*WebhookHeader)(nil),       // 26: c1proxy.config.v1.WebhookHeader
+	(*Admin)(nil),               // 27: c1proxy.config.v1.Admin
+	(*AdminKey)(nil),            // 28: c1proxy.config.v1.AdminKey
+	(*Telemetry)(nil),           // 29: c1proxy.config.v1.Telemetry
+	(*Traces)(nil),              // 30: c1proxy.config.v1.Traces
+	(*TraceHeader)(nil),         // 31: c1proxy.config.v1.TraceHeader
+	(*durationpb.Duration)(nil), // 32: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
 	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
 	3,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
 	8,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
-	17, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
-	24, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
-	26, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
+	20, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
+	27, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
+	29, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
 	10, // 6: c1proxy.config.v1.Config.issuers:type_name -> c1proxy.config.v1.Issuer
-	2,  // 7: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	29, // 8: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
-	29, // 9: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
-	29, // 10: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
-	5,  // 11: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
-	16, // 12: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	29, // 13: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
-	4,  // 14: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
-	7,  // 15: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
-	7,  // 16: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 17: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
-	7,  // 18: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
-	6,  // 19: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
-	7,  // 20: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 21: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
-	9,  // 22: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
-	14, // 23: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
-	15, // 24: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
-	5,  // 25: c1proxy.config.v1.Team.credential:type_name -> c1proxy.config.v1.Credential
-	13, // 26: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
-	11, // 27: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
-	12, // 28: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
-	29, // 29: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
-	16, // 30: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
-	16, // 31: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	29, // 32: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	18, // 33: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
-	19, // 34: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
-	20, // 35: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
-	29, // 36: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
-	21, // 37: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
-	22, // 38: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
-	23, // 39: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
-	7,  // 40: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
-	25, // 41: c1proxy.config.v1.Admin.keys:type_name -> c1proxy.config.v1.AdminKey
-	27, // 42: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	28, // 43: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	7,  // 44: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	19, // 7: c1proxy.config.v1.Config.redis:type_name -> c1proxy.config.v1.Redis
+	18, // 8: c1proxy.config.v1.Config.costs:type_name -> c1proxy.config.v1.Cost
+	2,  // 9: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
+	32, // 10: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
+	32, // 11: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
+	32, // 12: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
+	5,  // 13: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
+	17, // 14: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
+	32, // 15: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	4,  // 16: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
+	16, // 17: c1proxy.config.v1.Tenant.method_limits:type_name -> c1proxy.config.v1.MethodLimit
+	7,  // 18: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
+	7,  // 19: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 20: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
+	7,  // 21: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
+	6,  // 22: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
+	7,  // 23: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
+	7,  // 24: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
+	9,  // 25: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
+	14, // 26: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
+	15, // 27: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
+	5,  // 28: c1proxy.config.v1.Team.credential:type_name -> c1proxy.config.v1.Credential
+	13, // 29: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
+	11, // 30: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
+	12, // 31: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
+	32, // 32: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
+	17, // 33: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
+	17, // 34: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
+	16, // 35: c1proxy.config.v1.Limits.methods:type_name -> c1proxy.config.v1.MethodLimit
+	17, // 36: c1proxy.config.v1.MethodLimit.limit:type_name -> c1proxy.config.v1.Limit
+	32, // 37: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	7,  // 38: c1proxy.config.v1.Redis.password:type_name -> c1proxy.config.v1.Secret
+	32, // 39: c1proxy.config.v1.Redis.timeout:type_name -> google.protobuf.Duration
+	21, // 40: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
+	22, // 41: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
+	23, // 42: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
+	32, // 43: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
+	24, // 44: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
+	25, // 45: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
+	26, // 46: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
+	7,  // 47: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
+	28, // 48: c1proxy.config.v1.Admin.keys:type_name -> c1proxy.config.v1.AdminKey
+	30, // 49: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	31, // 50: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	7,  // 51: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -2714,15 +3083,17 @@ func file_c1proxy_config_v1_config_proto_init() {
 	file_c1proxy_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[20].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[30].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
