@@ -1,12 +1,16 @@
 package proxy
 
 import (
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
+	"slices"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/policy"
+	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/route"
 )
 
@@ -72,3 +76,51 @@ func ProxyOf(p *configv1.Proxy, base *url.URL) (at, user string, err error) {
 
 // Fixed is fixed.
 func Fixed(inForce *configv1.Config) config.Check { return fixed(inForce) }
+
+// A LimitGateway limits by a configuration, and does nothing else.
+type LimitGateway struct {
+	gateway  gateway
+	stopping chan struct{}
+}
+
+// OpenLimitGateway has the limits of a configuration in force.
+func OpenLimitGateway(cfg *configv1.Config, methods []policy.Method, logger *slog.Logger) (*LimitGateway, error) {
+	g := &LimitGateway{stopping: make(chan struct{})}
+	g.gateway.logger, g.gateway.stopping, g.gateway.limiter = logger, g.stopping, ratelimit.NewFleet(1000)
+	e := new(edition)
+	if err := e.admit(cfg, methods); err != nil {
+		return nil, err
+	}
+	g.gateway.meterLimits(e.configured)
+	g.gateway.edition.Store(e)
+	return g, nil
+}
+
+// Spend is what limitRate does of a call.
+func (g *LimitGateway) Spend(team, caller, method string) ratelimit.Verdict {
+	quota := g.gateway.edition.Load().limits[callerKey{team, caller}].of(method)
+	verdict, _ := g.gateway.limiter.Spend(&quota.set)
+	quota.note(verdict.Decision)
+	return verdict
+}
+
+// Standings are standings, a line each.
+func (g *LimitGateway) Standings(team, caller string) (lines []string) {
+	limits, _ := g.gateway.standings(g.gateway.edition.Load(), team, caller)
+	for _, s := range limits {
+		lines = append(lines, fmt.Sprintf("%s %v: %d of %d left, full in %v; %d of %d under way", s.Name, s.Methods,
+			s.Remaining, s.Rule.Limit.Burst, s.ResetAfter, s.InFlight, s.Rule.Most))
+	}
+	return lines
+}
+
+// Watch is watchLimits, until the test calls stop.
+func (g *LimitGateway) Watch() (stop func()) {
+	go g.gateway.watchLimits()
+	return func() { close(g.stopping) }
+}
+
+// Idle are the limits that have matched nothing for a day.
+func (g *LimitGateway) Idle() []string {
+	return slices.Sorted(maps.Keys(g.gateway.edition.Load().idle()))
+}
