@@ -25,6 +25,7 @@ type cli struct {
 	Demo    demoCommand    `cmd:"" help:"Serve calls against an embedded, emulated C1: nothing to configure."`
 	Config  configCommand  `cmd:"" help:"Check a configuration, or describe it to an editor."`
 	Key     keyCommand     `cmd:"" help:"Make API keys."`
+	Explain explainCommand `cmd:"" help:"Say by which rule a caller may make a call, or why not: exit 0 if it may, 1 if not."`
 	Audit   auditCommand   `cmd:"" help:"Verify, query and export the audit log."`
 	Sandbox sandboxCommand `cmd:"" help:"Serve the emulated C1 alone."`
 	Health  healthCommand  `cmd:"" name:"healthcheck" help:"Ask a running proxy whether it is ready: exit 0 if it is."`

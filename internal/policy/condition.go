@@ -1,17 +1,20 @@
 package policy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -20,6 +23,9 @@ const (
 	// maxCost bounds one evaluation of a condition, in CEL's units of cost: some
 	// milliseconds at most, whatever the request is.
 	maxCost = 100_000
+	// maxTime bounds what one evaluation with loops may take, where what they look
+	// at is dearer than CEL has it: the messages that an Any holds.
+	maxTime = 250 * time.Millisecond
 	// maxNesting bounds how deep the parentheses of a condition nest.
 	maxNesting = 50
 )
@@ -49,6 +55,8 @@ type condition struct {
 // pattern names, few are ever called.
 type program struct {
 	make func() (cel.Program, error)
+	// loops says that it has a loop, over a list or a map.
+	loops bool
 }
 
 // holds tells whether the condition is true of the call. An error is one of
@@ -66,17 +74,29 @@ func (c *condition) holds(call *Call) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	value, _, err := made.Eval((*activation)(call))
+	value, err := found.eval(made, call)
 	if err != nil {
 		return false, err
 	}
 	return value.Value() == true, nil
 }
 
-// tooCostly tells whether an evaluation ended at maxCost.
+// eval evaluates a program that was made.
+func (p *program) eval(made cel.Program, call *Call) (value ref.Val, err error) {
+	if !p.loops {
+		value, _, err = made.Eval((*activation)(call))
+		return value, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), maxTime)
+	defer cancel()
+	value, _, err = made.ContextEval(ctx, (*activation)(call))
+	return value, err
+}
+
+// tooCostly tells whether an evaluation ended at maxCost or maxTime.
 func tooCostly(err error) bool {
 	var cancelled interpreter.EvalCancelledError
-	return errors.As(err, &cancelled)
+	return errors.As(err, &cancelled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // An activation gives a condition its variables.
@@ -258,12 +278,12 @@ func (l *language) add(c *condition, of protoreflect.FullName, env *cel.Env, par
 	case looseRegex(checked):
 		return "the pattern of matches() must be a text in the condition: one that a caller sends could take any time"
 	}
-	c.programs[of] = &program{make: sync.OnceValues(func() (cel.Program, error) {
+	c.programs[of] = &program{loops: loops(checked), make: sync.OnceValues(func() (cel.Program, error) {
 		checked, issues := env.Compile(c.text)
 		if issues.Err() != nil {
 			return nil, issues.Err()
 		}
-		return env.Program(checked, cel.CostLimit(maxCost), cel.EvalOptions(cel.OptOptimize), cel.CostTrackerOptions(
+		return env.Program(checked, cel.CostLimit(maxCost), cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(1), cel.CostTrackerOptions(
 
 			cost.OverloadTracker(overloads.Equals, costOfEquals), cost.OverloadTracker(overloads.NotEquals, costOfEquals), cost.OverloadTracker(overloads.InList, costOfIn)))
 	})}
@@ -277,6 +297,11 @@ func readsRequest(parsed *cel.Ast) bool {
 		return e.Kind() == ast.IdentKind && e.AsIdent() == requestName
 	})
 	return len(named) > 0
+}
+
+// loops tells whether an expression has a loop.
+func loops(checked *cel.Ast) bool {
+	return len(ast.MatchDescendants(ast.NavigateAST(checked.NativeRep()), ast.KindMatcher(ast.ComprehensionKind))) > 0
 }
 
 // looseRegex tells whether a pattern of matches is computed.
@@ -296,6 +321,9 @@ func looseRegex(checked *cel.Ast) bool {
 func firstIssue(issues *cel.Issues) string {
 	e := issues.Errors()[0]
 	text, _, _ := strings.Cut(oneLine(e.Message), " expecting {")
+	if strings.HasSuffix(text, "undeclared reference to 'caller'") {
+		text += ": caller has name, team, tenant and subject"
+	}
 	return fmt.Sprintf("%d:%d: %s", e.Location.Line(), e.Location.Column()+1, text)
 }
 

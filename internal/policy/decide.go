@@ -17,7 +17,8 @@ type Call struct {
 	Method string
 	// Reason is what the caller states.
 	Reason string
-	// Message is the request; nil as long as it is not decoded.
+	// Message is the request; nil as long as it is not decoded. What it says stays
+	// as it is, but parts of it may be replaced by others that say the same.
 	Message proto.Message
 	// Unseen names what goes to C1 beside Message and is not in it, such as a
 	// field that the mirror does not have; "" for nothing. No condition that reads
@@ -46,42 +47,59 @@ type Decision struct {
 // *fault.Fault with connect.CodePermissionDenied. It allocates nothing where no
 // condition is asked and nothing is denied.
 func (p *Policy) Allow(call Call) (Decision, error) {
-	var v verdict
-	i, exists := p.index[call.Method]
-	if verdicts := p.teams[call.Who.Team]; exists && verdicts != nil {
-		v = verdicts[i]
-	}
-	if v > 0 && v < chained {
+	if v := p.verdict(&call); v > 0 && v < chained {
 		return Decision{Rule: p.rules[v-1].Name}, nil
 	}
-	return p.ask(call, v)
+	return p.look(call)
 }
 
-// ask is Allow where the rules have to be asked.
-func (p *Policy) ask(call Call, v verdict) (Decision, error) {
-	if v >= chained {
-		if d, ok := p.decide(&call, p.chains.all[v-chained].rules); ok {
-			return d, nil
-		}
+// look is Allow where the answer is not known before. It has a copy of the call
+// of its own, so that Allow's need not be on the heap.
+func (p *Policy) look(call Call) (Decision, error) {
+	d, steps := p.ask(&call, p.verdict(&call))
+	if d == (Decision{}) {
+		return d, refusal(&call, p.steps(&call, steps))
 	}
-	return Decision{}, refusal(&call, p.steps(&call))
+	return d, nil
 }
 
-// decide asks rules, in their order. A rule in shadow that does not allow the
-// call lets it through after all, if no other allows it.
-func (p *Policy) decide(call *Call, rules []int32) (d Decision, ok bool) {
-	for _, i := range rules {
-		rule := &p.rules[i]
-		switch s := p.judge(int(i), call); {
+// ask is Allow where the rules have to be asked. The zero Decision denies. steps
+// are what the rules said that do not allow the call, by their indexes.
+func (p *Policy) ask(call *Call, v verdict) (d Decision, steps map[int]Step) {
+	if v < chained {
+		return d, nil
+	}
+	if call.Message != nil {
+		settle(call.Message.ProtoReflect())
+	}
+	for _, at := range p.chains.all[v-chained].rules {
+		i := int(at)
+		rule, s := &p.rules[i], p.judge(i, call)
+		switch {
 		case s.Outcome == Pending:
-			return Decision{Pending: true}, true
+			return Decision{Pending: true}, steps
 		case s.Outcome == Allows:
-			return Decision{Rule: rule.Name, Read: p.conditions[i].read() && !rule.Shadow}, true
-		case rule.Shadow && !ok:
-			d, ok = Decision{Rule: rule.Name, Shadow: rule.Name + ": " + s.Why}, true
+			return Decision{Rule: rule.Name, Read: p.conditions[i].read() && !rule.Shadow}, steps
+		case rule.Shadow && d == Decision{}:
+			// It lets the call through after all, if no other rule allows it.
+			d = Decision{Rule: rule.Name, Shadow: rule.Name + ": " + s.Why}
+		}
+		if steps == nil {
+			steps = make(map[int]Step)
+		}
+		steps[i] = s
+	}
+	return d, steps
+}
+
+// verdict is what the caller's team's rules say of the method.
+func (p *Policy) verdict(call *Call) verdict {
+	if i, exists := p.index[call.Method]; exists {
+		if verdicts := p.teams[call.Who.Team]; verdicts != nil {
+			return verdicts[i]
 		}
 	}
-	return d, ok
+	return 0
 }
 
 // judge asks one rule, which matches the method and does not leave it out. What

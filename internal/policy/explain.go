@@ -57,23 +57,33 @@ type Explanation struct {
 
 // Explain decides as Allow does, and says what each rule contributed.
 func (p *Policy) Explain(call Call) Explanation {
-	d, err := p.Allow(call)
-	e := Explanation{Decision: d, Refusal: fault.Of(err), Steps: p.steps(&call)}
+	var e Explanation
+	var known map[int]Step
+	if v := p.verdict(&call); v > 0 && v < chained {
+		e.Rule = p.rules[v-1].Name
+	} else {
+		e.Decision, known = p.ask(&call, v)
+	}
+	e.Steps = p.steps(&call, known)
+	if e.Decision == (Decision{}) {
+		e.Refusal = refusal(&call, e.Steps)
+	}
 	for i := range e.Steps {
-		e.Steps[i].Decides = d.Rule != "" && e.Steps[i].Rule == d.Rule
+		e.Steps[i].Decides = e.Rule != "" && e.Steps[i].Rule == e.Rule
 	}
 	return e
 }
 
 // steps asks all the rules of the caller's team, also those after the one that
-// decides.
-func (p *Policy) steps(call *Call) []Step {
+// decides, but for those of which it is known what they say.
+func (p *Policy) steps(call *Call, known map[int]Step) []Step {
 	at, exists := p.index[call.Method]
 	var steps []Step
 	for _, i := range p.of[call.Who.Team] {
 		rule := &p.rules[i]
-		var s Step
+		s, told := known[i]
 		switch {
+		case told:
 		case !exists || !p.names(i, call.Method):
 			s = Step{Outcome: NoMatch, Why: "does not name the method"}
 		case !rule.admits(p.methods[at]):
@@ -106,7 +116,7 @@ const (
 func refusal(call *Call, steps []Step) *fault.Fault {
 	asked := slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return s.Outcome == NoMatch || s.Outcome == LeftOut })
 	if len(asked) == 0 {
-		return unnamed(call, slices.DeleteFunc(steps, func(s Step) bool { return s.Outcome != LeftOut }))
+		return unnamed(call, slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return s.Outcome != LeftOut }))
 	}
 	reason, help := fault.ConditionDenied, "change the call, or ask its operator to change the rule"
 	if slices.ContainsFunc(asked, func(s Step) bool { return s.Outcome == NeedsReason }) {
