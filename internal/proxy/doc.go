@@ -10,12 +10,13 @@
 //	  limit body                     bytes, before anything reads them
 //	  authenticate                   who? (package authn)
 //	  trace         trace.go         the call's span, from here on (package telemetry)
-//	  authorize                      may they? (package policy)
+//	  authorize     permit.go    may they, as far as the method tells? (package policy)
 //	  limit rate                     are they within their limits? (package ratelimit)
 //	  limit load                     is c1proxy itself? (load.go)
 //	    Connect, gRPC, gRPC-Web      connect.go, rpc.go; the messages stay bytes
-//	    or C1's own paths            rest.go (package rest); nothing is re-encoded
+//	    or C1's own paths            rest.go (package rest); re-encoded only if a rule depends on it
 //	      decode                     bytes to message (package transcode)
+//	      authorize     permit.go    may they make this request, where it depends on it?
 //	      prepare       serve.go     path, body, a place, a token: all that can fail without C1 knowing
 //	      intent                     durable, or nothing is sent (package audit)
 //	      send                       one HTTP exchange (package forward)
