@@ -335,6 +335,21 @@ var valueProblems = []problemCase{
 	{"yes for include_draft", methodsLine, methodsLine + "\n        include_draft: yes", []string{
 		"16:24: teams[0].allow[0].include_draft: expected true or false, found a text: write one of them, without quotes",
 	}},
+	{"a rule's name in capitals", methodsLine, methodsLine + "\n        name: Own", []string{
+		`16:15: teams[0].allow[0].name: use lower-case letters, digits and "-", at most 63, and begin with a letter`,
+	}},
+	{"a number for a rule's name", methodsLine, methodsLine + "\n        name: \"0\"", []string{
+		`16:15: teams[0].allow[0].name: use lower-case letters, digits and "-", at most 63, and begin with a letter`,
+	}},
+	{"a rule's name twice", methodsLine, methodsLine + "\n        name: own\n      - name: own\n        " + methodsLine, []string{
+		`17:15: teams[0].allow[1].name: "own" is the name of teams[0].allow[0] too: choose another`,
+	}},
+	{"a long condition", methodsLine, methodsLine + "\n        condition: \"" + strings.Repeat("a", 4097) + "\"", []string{
+		"16:20: teams[0].allow[0].condition: is longer than 4096 characters",
+	}},
+	{"yes for shadow", methodsLine, methodsLine + "\n        shadow: yes", []string{
+		"16:17: teams[0].allow[0].shadow: expected true or false, found a text: write one of them, without quotes",
+	}},
 	{"message limit", listenLine, "listen: {max_message_bytes: 1}", []string{
 		"1:29: listen.max_message_bytes: must be from 1024 to 67108864",
 	}},

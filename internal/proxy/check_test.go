@@ -80,6 +80,30 @@ c.yaml:25:20: teams[1].allow[1].methods[0]: no method is named "c1.api.app.v1.Co
 	}
 }
 
+// What is wrong with a condition has its place, and is not told twice.
+func TestCheckRuleConditions(t *testing.T) {
+	rules := `      - methods: ["c1.api.app.v1.ConnectorService/Get"]
+        condition: 'request.app_idd == "a"'
+      - {methods: ["c1.api.app.v1.ConnectorService/List"], shadow: true}
+      - {methods: ["c1.api.app.v1.ConnectorService/*"], include_draft: true, condition: 'request.app_id == ""'}
+      - {methods: ["c1.**/*"], class: read, name: typed, condition: caller.name}
+audit: {dir: /tmp/audit}
+`
+	want := strings.TrimSpace(`
+c.yaml:12:20: teams[0].allow[0].condition: does not fit the request of c1.api.app.v1.ConnectorService/Get: 1:8: undefined field 'app_idd'; did you mean "app_id"?
+c.yaml:13:68: teams[0].allow[1].shadow: there is nothing to try out: write a condition or require_reason: true
+c.yaml:14:89: teams[0].allow[2].condition: does not fit the request of c1.api.app.v1.ConnectorService/UpdateDelegated and 1 more method: 1:8: undefined field 'app_id'
+c.yaml:15:69: teams[0].allow[3].condition: is no condition over request, caller and claims: it is of type string: write a comparison, which is true or false, such as caller.name == "sync-bot"
+`)
+	_, err := config.Parse("c.yaml", []byte(ruled+rules), proxy.Check)
+	if err == nil {
+		t.Fatal("a configuration with four mistakes passed")
+	}
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // What a configuration's rules say is what the gateway decides by, and records.
 func TestAdmit(t *testing.T) {
 	const rules = `      - {methods: ["c1.**/*"], class: read}
