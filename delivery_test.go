@@ -258,7 +258,7 @@ func TestReadsAreRetried(t *testing.T) {
 				t.Errorf("%q, HTTPS %v: C1 saw %d requests with %d ids", bad, https, g.c1.Hits(), len(ids))
 			}
 		}
-		for _, status := range []int{429, 500, 404} {
+		for _, status := range []int{500, 404, 429} {
 			g.c1.Reset()
 			g.c1.Inject(sandbox.Rule{Fault: sandbox.Failing(status), On: listMethod, Times: 1})
 			if _, err := client.List(t.Context(), request); err == nil || g.c1.Hits() != 1 {

@@ -345,7 +345,7 @@ func (p *prey) call(team string) {
 
 // mistreat has C1, its token endpoint and a hostile C1 say what they were told.
 func (p *prey) mistreat() {
-	for _, status := range []int{200, 400, 401, 403, 404, 409, 422, 429, 500, 502, 503} {
+	for _, status := range []int{200, 400, 401, 403, 404, 409, 422, 500, 502, 503, 429} {
 		for _, procedure := range []string{confirmMethod, "c1.api.app.v1.ConnectorService/List"} {
 			p.c1.Inject(sandbox.Rule{Fault: sandbox.Echo(status, "upstream"), On: procedure})
 		}

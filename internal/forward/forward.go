@@ -156,6 +156,8 @@ type Result struct {
 	Sent bool
 	// nonce says that C1 turned the attempt away for the want of a DPoP nonce.
 	nonce bool
+	// rest is how long C1 asked, with a 429, to be left alone; 0 for no time.
+	rest time.Duration
 }
 
 // Send delivers the request and reads the answer, within the configured
@@ -215,8 +217,12 @@ func (x *Exchange) authorized(ctx context.Context) (Result, error) {
 	return result, err
 }
 
-// attempt is one HTTP exchange, with a span of its own if the call has one.
+// attempt is one HTTP exchange, with a span of its own if the call has one. There
+// is none while C1 wants no calls, which it may have said since Prepare.
 func (x *Exchange) attempt(ctx context.Context) (result Result, err error) {
+	if err := x.pass.May(); err != nil {
+		return Result{}, err
+	}
 	before := x.attempts
 	x.attempts++
 	var span *telemetry.Span
@@ -248,6 +254,9 @@ func (x *Exchange) exchange(ctx context.Context, span *telemetry.Span) (Result, 
 	}
 	result := Result{Status: response.StatusCode, Attempts: flight.attempts(x.route.ReadOnly, response.StatusCode), Sent: true}
 	result.nonce = x.token.Answered(response.StatusCode, response.Header)
+	if result.Status == http.StatusTooManyRequests {
+		result.rest = fault.RetryAfter(response.Header, 0)
+	}
 	body, err := read(response)
 	switch {
 	case response.StatusCode/100 != 2:

@@ -65,7 +65,17 @@ func (x *Exchange) report(result Result, err error, took time.Duration) {
 	if f != nil && f.Reason == fault.DeadlineExceeded && took >= min(silence, x.upstream.cfg.Timeout) {
 		v = gate.Failed
 	}
-	switch cfg := &x.upstream.cfg; x.pass.Report(v) {
+	cfg, change := &x.upstream.cfg, gate.Same
+	if result.Status == http.StatusTooManyRequests {
+		var wait time.Duration
+		var news bool
+		if change, wait, news = x.pass.Throttle(result.rest); news {
+			cfg.Logger.Warn("C1's own rate limit is used up: calls to it are refused for a while", "tenant", cfg.Tenant, "for", wait.Round(time.Millisecond).String())
+		}
+	} else {
+		change = x.pass.Report(v)
+	}
+	switch change {
 	case gate.Opened:
 		cfg.Logger.Warn("C1 does not answer: calls to it are refused", "tenant", cfg.Tenant, "last", f)
 	case gate.Closed:
@@ -83,6 +93,8 @@ func verdict(result Result, err error) gate.Verdict {
 	case f.Reason == fault.Canceled || f.Reason == fault.DeadlineExceeded:
 		return gate.Unclear
 	case len(result.Attempts) == 0: // it was not even tried
+		return gate.Unclear
+	case result.Status == 0 && f.Reason == fault.UpstreamRateLimited: // nor was it again
 		return gate.Unclear
 	case result.Status == http.StatusBadGateway, result.Status == http.StatusServiceUnavailable, result.Status == http.StatusGatewayTimeout:
 		return gate.Failed

@@ -254,6 +254,7 @@ func TestWhatCountsAgainstC1(t *testing.T) {
 			u := scripted(t, way, 30*time.Second)
 			for range 5 {
 				call(t, u, write)
+				time.Sleep(time.Until(u.State().Until)) // after a 429
 			}
 			want := tt.again || tt.name == "503 for long" || tt.name == "silence"
 			if got := u.State().Down; got != want {

@@ -22,7 +22,11 @@ func Invariant(g *Gate) string {
 		inUse += l.inUse
 		lent += max(0, l.inUse-l.share)
 		waiting += l.waiting.Len()
-		if l.waiting.Len() > 0 && (l.inUse < l.share || s.lent < s.spare) {
+		if l.fresh < 0 || l.fresh > l.inUse {
+			return fmt.Sprintf("%d of %d slots are had anew", l.fresh, l.inUse)
+		}
+		bound := s.window > 0 && l.fresh >= s.room()
+		if l.waiting.Len() > 0 && !bound && (l.inUse < l.share || s.lent < s.spare) {
 			return fmt.Sprintf("a call waits although there is a slot for it: %d in use of a share of %d", l.inUse, l.share)
 		}
 	}

@@ -94,11 +94,15 @@ func serving(ctx context.Context, a *access) string {
 	return "ok"
 }
 
-// answering says whether a tenant's C1 answers. One that does not makes nobody
-// unready: the other tenants' calls are served, and its own are told at once
-// that nothing was sent, which no other replica could do better.
+// answering says whether a tenant's C1 answers. One that does not, or has had too
+// many calls, makes nobody unready: the other tenants' calls are served, and its
+// own are told at once that nothing was sent, which no other replica could do
+// better.
 func answering(s gate.State) string {
-	if !s.Down {
+	switch {
+	case !s.Down && s.Until.After(time.Now()):
+		return "warning: its rate limit is used up; calls are refused until " + s.Until.UTC().Format(time.RFC3339)
+	case !s.Down:
 		return "ok"
 	}
 	return "has not answered since " + s.Since.UTC().Format(time.RFC3339) + "; calls are refused, and one at a time finds out whether it does again"

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/c1proxy/c1proxy/internal/credential"
 	"github.com/c1proxy/c1proxy/internal/gate"
 )
@@ -14,6 +16,8 @@ func (p *Proxy) measureEdition() {
 	p.gaugesOf("c1proxy_tenant_waiting", "Calls that wait for a place.", func(s gate.State) float64 { return float64(s.Waiting) })
 	p.gaugesOf("c1proxy_tenant_down", "1 while the tenant's C1 does not answer and its calls are refused.", func(s gate.State) float64 { return truth(s.Down) })
 	p.countersOf("c1proxy_tenant_down_total", "Times that the tenant's C1 was found not to answer.", func(s gate.State) float64 { return float64(s.Opened) })
+	p.gaugesOf("c1proxy_tenant_throttled", "1 while calls are refused because the tenant's C1 had too many (429).", func(s gate.State) float64 { return truth(s.Until.After(time.Now())) })
+	p.countersOf("c1proxy_tenant_throttled_total", "Times that calls began to be refused because the tenant's C1 had too many.", func(s gate.State) float64 { return float64(s.Throttled) })
 	p.countersOf("c1proxy_retries_total", "Requests to C1 without side effects that were made again.", func(s gate.State) float64 { return float64(s.Retries) })
 	p.gateway.metrics.Gauges("c1proxy_issuer_keys_age_seconds", "How old the keys of an OIDC issuer are; -1 while there are none.",
 		[]string{"issuer"}, p.inForce(func(e *edition, emit emit) {
