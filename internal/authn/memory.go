@@ -29,6 +29,8 @@ type remembered struct {
 	// round is the issuer's when it was verified.
 	round uint64
 	until time.Time
+	// expires is when the token does.
+	expires time.Time
 }
 
 // find returns what a token proves, if it is remembered and still so.
@@ -45,6 +47,7 @@ func (m *memory) find(hash [sha256.Size]byte, now time.Time) (proven, bool) {
 // keep remembers a token that expires then. What is full is emptied: tokens are
 // verified anew, which costs time alone.
 func (m *memory) keep(hash [sha256.Size]byte, r remembered, now, expires time.Time) {
+	r.expires = expires
 	if r.until = now.Add(rememberFor); expires.Before(r.until) {
 		r.until = expires
 	}

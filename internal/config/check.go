@@ -33,6 +33,8 @@ func checkConfig(cfg *configv1.Config) []Problem {
 	p.operators(cfg.GetAdmin(), keys)
 	p.issuers(cfg)
 	p.addresses(cfg)
+	p.peers(cfg.GetListen())
+	p.origins(cfg.GetCors())
 	p.audit(cfg.GetAudit())
 	p.sinks(cfg.GetAudit().GetSinks())
 	p.traces(cfg.GetTelemetry().GetTraces())

@@ -55,6 +55,8 @@ listen:
   max_connection_age: 1h
   drain_delay: 5s
   drain_timeout: 20s
+  trusted_proxies: [10.0.0.0/8, "2001:db8::7"]
+  failed_auth: {rate: 0, per: 1s, burst: 7}
 tenants:
 - name: acme
   url: https://acme.conductor.one
@@ -106,6 +108,7 @@ telemetry:
     headers: [{name: authorization, value: {env: OTEL_KEY}}]
     sample_ratio: 0.25
     service_name: c1proxy.staging
+cors: {allowed_origins: [https://app.example.com, "http://localhost:3000"]}
 `
 
 func TestParseDocumented(t *testing.T) {
@@ -118,6 +121,7 @@ func TestParseDocumented(t *testing.T) {
 			Address: "127.0.0.1:8080", MaxMessageBytes: proto.Uint32(4 << 20), Reflection: proto.Bool(true),
 			MaxConnections: proto.Uint32(20_000), MaxCalls: proto.Uint32(10_000),
 			MaxConnectionAge: durationpb.New(10 * time.Minute), DrainDelay: durationpb.New(0),
+			FailedAuth: &configv1.FailedAuth{Rate: proto.Uint32(60), Per: durationpb.New(time.Minute), Burst: proto.Uint32(100)},
 		},
 		Tenants: []*configv1.Tenant{{
 			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(30 * time.Second), ResendOn_401: proto.Bool(true), MaxInFlight: proto.Uint32(16384),
@@ -157,6 +161,7 @@ func TestParseEverything(t *testing.T) {
 			MaxMessageBytes: proto.Uint32(1 << 20), Reflection: proto.Bool(false),
 			MaxConnections: proto.Uint32(300), MaxCalls: proto.Uint32(200), MaxConnectionAge: durationpb.New(time.Hour),
 			DrainDelay: durationpb.New(5 * time.Second), DrainTimeout: durationpb.New(20 * time.Second),
+			TrustedProxies: []string{"10.0.0.0/8", "2001:db8::7"}, FailedAuth: &configv1.FailedAuth{Rate: proto.Uint32(0), Per: durationpb.New(time.Second), Burst: proto.Uint32(7)},
 		},
 		Tenants: []*configv1.Tenant{{
 			Name: "acme", Url: "https://acme.conductor.one", Timeout: durationpb.New(90 * time.Second), ResendOn_401: proto.Bool(false),
@@ -188,6 +193,7 @@ func TestParseEverything(t *testing.T) {
 				{Name: "near", Format: "json", Webhook: &configv1.Webhook{Url: "http://collector:8088", AllowInsecure: true, Body: "ndjson", BatchMaxRecords: proto.Uint32(500)}},
 			}},
 		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
+		Cors:  &configv1.Cors{AllowedOrigins: []string{"https://app.example.com", "http://localhost:3000"}},
 		Telemetry: &configv1.Telemetry{Traces: &configv1.Traces{
 			Endpoint: "https://otel.example.com/otlp", SampleRatio: proto.Float64(.25), ServiceName: "c1proxy.staging",
 			Headers: []*configv1.TraceHeader{{Name: "authorization", Value: &configv1.Secret{Env: "OTEL_KEY"}}},

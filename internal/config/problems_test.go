@@ -13,10 +13,10 @@ var fileProblems = []problemCase{
 		"1:1: the file holds no configuration: see the README for one to start from",
 	}},
 	{"a list", documented, "- a\n- b\n", []string{
-		"1:1: expected a mapping, found a list: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs",
+		"1:1: expected a mapping, found a list: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs, cors",
 	}},
 	{"a text", documented, "hello\n", []string{
-		"1:1: expected a mapping, found a text: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs",
+		"1:1: expected a mapping, found a text: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs, cors",
 	}},
 	{"byte order mark", documented, "\ufeffaudit: {dir: /a}\n", []string{
 		"1:1: the file begins with a byte order mark: save it as UTF-8 without BOM",
@@ -159,16 +159,16 @@ var keyProblems = []problemCase{
 		"20:1: listen: given twice: the first stands in line 1",
 	}},
 	{"in the wrong place", limitLine, limitLine + "\n      rate: 5", []string{
-		`18:7: teams[0].limits: unknown key "rate": it belongs in tenants[].limit or tenants[].method_limits[].limit or teams[].limits.team or teams[].limits.caller or teams[].limits.methods[].limit`,
+		`18:7: teams[0].limits: unknown key "rate": it belongs in listen.failed_auth or tenants[].limit or tenants[].method_limits[].limit or teams[].limits.team or teams[].limits.caller or teams[].limits.methods[].limit`,
 	}},
 	{"in the wrong place, one home", urlLine, urlLine + "    access_token: x\n", []string{
 		`5:5: tenants[0]: unknown key "access_token": it belongs in tenants[].credential or teams[].credential`,
 	}},
 	{"unknown", listenLine, `listen: {address: "127.0.0.1:8080", qqqq: 1}`, []string{
-		`1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection, max_connections, max_calls, max_connection_age, drain_delay, drain_timeout`,
+		`1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection, max_connections, max_calls, max_connection_age, drain_delay, drain_timeout, trusted_proxies, failed_auth`,
 	}},
 	{"unknown and odd", listenLine, `listen: {address: "127.0.0.1:8080", "a b\n": 1}`, []string{
-		"1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection, max_connections, max_calls, max_connection_age, drain_delay, drain_timeout",
+		"1:37: listen: unknown key: its keys are address, tls, max_message_bytes, reflection, max_connections, max_calls, max_connection_age, drain_delay, drain_timeout, trusted_proxies, failed_auth",
 	}},
 	{"hyphen for underscore", "key_file:", "key-file:", []string{
 		`19:38: audit: unknown key "key-file": did you mean "key_file"?`,

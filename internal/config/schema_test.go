@@ -131,7 +131,7 @@ func TestDefaults(t *testing.T) {
 	seen, sinks := 0, sunk.GetAudit().GetSinks()
 	texts := comments(t)
 	messages := map[protoreflect.Name]protoreflect.Message{
-		"Listen": cfg.GetListen().ProtoReflect(), "Tenant": cfg.GetTenants()[0].ProtoReflect(),
+		"Listen": cfg.GetListen().ProtoReflect(), "FailedAuth": cfg.GetListen().GetFailedAuth().ProtoReflect(), "Tenant": cfg.GetTenants()[0].ProtoReflect(),
 		"Credential":     cfg.GetTenants()[0].GetCredential().ProtoReflect(),
 		"NextCredential": (&configv1.NextCredential{}).ProtoReflect(),
 		"Audit":          cfg.GetAudit().ProtoReflect(), "Admin": cfg.GetAdmin().ProtoReflect(),
@@ -156,7 +156,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s.%s: the default is %s, the comment says %s", path, field.Name(), got, parts[1])
 		}
 	})
-	if seen != 45 {
+	if seen != 48 {
 		t.Errorf("%d defaults in comments", seen)
 	}
 }

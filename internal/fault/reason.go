@@ -15,6 +15,8 @@ const (
 	TeamRequired               Reason = "TEAM_REQUIRED"
 	TeamDenied                 Reason = "TEAM_DENIED"
 	IssuerUnavailable          Reason = "ISSUER_UNAVAILABLE"
+	TooManyFailures            Reason = "TOO_MANY_FAILURES"
+	OriginDenied               Reason = "ORIGIN_DENIED"
 	MethodDenied               Reason = "METHOD_DENIED"
 	ConditionDenied            Reason = "CONDITION_DENIED"
 	ReasonRequired             Reason = "REASON_REQUIRED"
@@ -51,6 +53,8 @@ var explained = map[Reason]string{
 	TeamRequired:               "the caller belongs to several teams and C1proxy-Team does not choose one",
 	TeamDenied:                 "the caller does not belong to the team that C1proxy-Team names",
 	IssuerUnavailable:          "the keys of the token's issuer cannot be had, so nothing was sent",
+	TooManyFailures:            "too many calls from the caller's address failed to authenticate, and this one's credential is not known to be good",
+	OriginDenied:               "the call is a web page's, whose origin is not allowed",
 	MethodDenied:               "no rule of the caller's team allows the method",
 	ConditionDenied:            "rules of the caller's team name the method, and the condition of none holds for the call",
 	ReasonRequired:             "a rule of the caller's team requires a reason, which C1proxy-Reason states",

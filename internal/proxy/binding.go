@@ -34,6 +34,9 @@ type gateway struct {
 	load    load
 	// longest is the longest call of the edition at start.
 	longest time.Duration
+	// failures are those to authenticate.
+	failures   *failures
+	preflights preflights
 	// stopping is closed when no more calls should come.
 	stopping <-chan struct{}
 }

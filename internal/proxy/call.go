@@ -35,7 +35,9 @@ type call struct {
 	id, clientID string
 	// reason is what the caller states in C1proxy-Reason.
 	reason string
-	peer   string
+	// origin is that of the web page that calls, as it says; "" of none.
+	origin string
+	peer   peer
 	door   telemetry.Door
 	begun  time.Time
 	// who is nil until the caller is authenticated.
@@ -111,7 +113,7 @@ func (c *call) record(kind audit.Kind) *audit.Record {
 		ClientRequestID: c.clientID,
 		Procedure:       c.binding.route.Method(),
 		Door:            c.door.String(),
-		Peer:            c.peer,
+		Peer:            c.peer.address,
 		PolicyRevision:  c.edition.revision,
 		Rule:            c.rule,
 		Path:            c.path,
@@ -122,6 +124,8 @@ func (c *call) record(kind audit.Kind) *audit.Record {
 		r.Caller, r.Team, r.Tenant, r.Credential = c.who.Caller, c.who.Team, c.who.Tenant, c.who.Credential
 		detail(r, "subject", c.who.Subject)
 	}
+	detail(r, "origin", c.origin)
+	detail(r, "proxy", c.peer.proxy)
 	detail(r, "shadow", c.shadow)
 	c.explain(r)
 	return r

@@ -3,11 +3,14 @@
 // A call travels in one straight line:
 //
 //	listener            server.go    TLS or cleartext, HTTP/1.1 and HTTP/2, limits
+//	browsers            browser.go   preflights, which are no calls; who may read answers
 //	  identify          stages.go    a request id of our own
 //	  observe                        metrics and the end of the span, refusals included
 //	  record                         no answer without a final record
 //	  recover                        a panic is an answer
+//	  check origin      browser.go   no call of a web page that is not allowed
 //	  limit body                     bytes, before anything reads them
+//	  limit failures    failures.go  a peer whose calls failed to authenticate too often
 //	  authenticate                   who? (package authn)
 //	  trace         trace.go         the call's span, from here on (package telemetry)
 //	  authorize     permit.go    may they, as far as the method tells? (package policy)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/forward"
 	"github.com/c1proxy/c1proxy/internal/policy"
+	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/redact"
 )
 
@@ -34,6 +36,12 @@ type edition struct {
 	configured []*configured
 	tenants    map[string]*tenant
 	plans      map[string]*redact.Plan // by method
+	// browsers are the web pages that may call.
+	browsers *browsers
+	// proxies are the networks whose word counts on where a call comes from.
+	proxies []netip.Prefix
+	// failedAuth is how often a peer may fail to authenticate.
+	failedAuth ratelimit.Limit
 	// longest is the longest time that a call to C1 may take.
 	longest time.Duration
 
@@ -64,7 +72,10 @@ func (e *edition) hold(h *holding) {
 // start, what is the same in both. What is opened is closed again if it fails.
 // The caller has it in force, or closes it.
 func (p *Proxy) openEdition(cfg *configv1.Config, before *edition) (_ *edition, err error) {
-	e := &edition{config: cfg, revision: config.Revision(cfg), tenants: make(map[string]*tenant), longest: longestOf(cfg), replaced: make(chan struct{})}
+	e := &edition{config: cfg, revision: config.Revision(cfg), tenants: make(map[string]*tenant), longest: longestOf(cfg), replaced: make(chan struct{}),
+		browsers: newBrowsers(cfg.GetCors().GetAllowedOrigins(), p.routes), proxies: config.Networks(cfg.GetListen().GetTrustedProxies())}
+	failed := cfg.GetListen().GetFailedAuth()
+	e.failedAuth = ratelimit.Limit{Rate: int64(failed.GetRate()), Per: failed.GetPer().AsDuration(), Burst: int64(failed.GetBurst())}
 	e.pins.Store(1)
 	e.ended = func() { go p.retire(e) } // by whichever call is the last, which shall not wait for it
 	defer func() {

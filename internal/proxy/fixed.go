@@ -11,13 +11,16 @@ import (
 // stands here must come from the edition that a call is pinned to; every other
 // key is read at start alone.
 var changeable = map[string]bool{
-	"tenants":              true,
-	"teams":                true,
-	"issuers":              true,
-	"costs":                true,
-	"audit.fields":         true,
-	"audit.hash_keys_file": true,
-	"admin.keys":           true,
+	"tenants":                true,
+	"teams":                  true,
+	"issuers":                true,
+	"costs":                  true,
+	"cors":                   true,
+	"listen.trusted_proxies": true,
+	"listen.failed_auth":     true,
+	"audit.fields":           true,
+	"audit.hash_keys_file":   true,
+	"admin.keys":             true,
 }
 
 // fixed returns the check of what cannot change while the Proxy runs: whatever

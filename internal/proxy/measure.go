@@ -1,5 +1,7 @@
 package proxy
 
+import "sync/atomic"
+
 // measure registers what is read of the process at each scrape.
 func (p *Proxy) measure() {
 	m := p.gateway.metrics
@@ -7,6 +9,10 @@ func (p *Proxy) measure() {
 		func() float64 { open, _ := p.connections.count(); return float64(open) })
 	m.Counter("c1proxy_connections_refused_total", "Connections closed at once, because listen.max_connections were open.", nil,
 		func() float64 { _, refused := p.connections.count(); return float64(refused) })
+	for result, n := range map[string]*atomic.Uint64{"allowed": &p.gateway.preflights.allowed, "refused": &p.gateway.preflights.refused} {
+		m.Counter("c1proxy_preflights_total", "Preflights of browsers, by what became of them.", map[string]string{"result": result},
+			func() float64 { return float64(n.Load()) })
+	}
 	m.Gauge("c1proxy_audit_healthy", "1 while the audit is expected to append.", nil,
 		func() float64 { return truth(p.gateway.log.Healthy() == nil) })
 	m.Gauge("c1proxy_audit_open_intents", "Calls whose intent is on record and whose outcome is not.", nil,

@@ -73,6 +73,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 		gateway: &gateway{
 			logger:     options.Logger,
 			metrics:    telemetry.New(),
+			failures:   newFailures(),
 			maxMessage: int(cfg.GetListen().GetMaxMessageBytes()),
 		},
 		connections: newConnections(int(cfg.GetListen().GetMaxConnections()), cfg.GetListen().GetMaxConnectionAge().AsDuration()),
@@ -196,7 +197,7 @@ func (p *Proxy) listen(cfg *configv1.Config, all handlers) error {
 		return err
 	}
 	p.drainDelay, p.drainTime = cfg.GetListen().GetDrainDelay().AsDuration(), cfg.GetListen().GetDrainTimeout().AsDuration()
-	p.server = newServer(router, tlsConfig, p.gateway.longest, p.gateway.logger)
+	p.server = newServer(p.gateway.crossOrigin(router), tlsConfig, p.gateway.longest, p.gateway.logger)
 	p.connections.guard(p.server)
 	p.adminServer = newServer(p.admin(all.admin), nil, p.gateway.longest, p.gateway.logger)
 	return nil

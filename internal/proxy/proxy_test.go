@@ -25,7 +25,7 @@ import (
 // The order is the design: a stage that moves must move here too, with a
 // reason beside it in the slice.
 func TestStageOrder(t *testing.T) {
-	want := []string{"identify", "observe", "record", "recover", "limit body", "authenticate", "trace", "authorize", "limit rate", "limit load"}
+	want := []string{"identify", "observe", "record", "recover", "check origin", "limit body", "limit failures", "authenticate", "trace", "authorize", "limit rate", "limit load"}
 	if diff := cmp.Diff(want, proxy.StageNames()); diff != "" {
 		t.Error(diff)
 	}

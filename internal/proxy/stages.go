@@ -29,16 +29,18 @@ type stage struct {
 // a procedure from a URL. What follows them is the door's own decoding, and then
 // binding.travel.
 var stages = []stage{
-	{"identify", identify},         // first, so that every refusal carries a request id
-	{"observe", observe},           // outside all that can refuse, so that refusals are measured and traced
-	{"record", record},             // outside all that can refuse, so that no answer goes unrecorded
-	{"recover", recoverPanic},      // inside record, so that a panic is an answer with a record
-	{"limit body", limitBody},      // before anything reads the body
-	{"authenticate", authenticate}, // nothing is decompressed or decoded for a stranger
-	{"trace", begin},               // only who is known may name a trace to be part of
-	{"authorize", authorize},       // before the limit, so that a denied call costs the team nothing
-	{"limit rate", limitRate},      // a call that passes is charged, whatever comes of it
-	{"limit load", limitLoad},      // last, so that only who may call can take a place
+	{"identify", identify},            // first, so that every refusal carries a request id
+	{"observe", observe},              // outside all that can refuse, so that refusals are measured and traced
+	{"record", record},                // outside all that can refuse, so that no answer goes unrecorded
+	{"recover", recoverPanic},         // inside record, so that a panic is an answer with a record
+	{"check origin", checkOrigin},     // before all that costs: a page that may not call is nobody's caller
+	{"limit body", limitBody},         // before anything reads the body
+	{"limit failures", limitFailures}, // before anything is verified
+	{"authenticate", authenticate},    // nothing is decompressed or decoded for a stranger
+	{"trace", begin},                  // only who is known may name a trace to be part of
+	{"authorize", authorize},          // before the limit, so that a denied call costs the team nothing
+	{"limit rate", limitRate},         // a call that passes is charged, whatever comes of it
+	{"limit load", limitLoad},         // last, so that only who may call can take a place
 }
 
 // line puts the stages around a handler.
@@ -65,7 +67,8 @@ var (
 // X-Request-Id and C1proxy-Reason are kept, capped, for the record alone.
 func identify(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &call{ResponseWriter: w, binding: b, edition: b.gateway.pinned(), id: newID(), begun: time.Now(), peer: r.RemoteAddr, door: telemetry.REST}
+		c := &call{ResponseWriter: w, binding: b, edition: b.gateway.pinned(), id: newID(), begun: time.Now(), door: telemetry.REST}
+		c.peer = c.edition.peerOf(r)
 		defer func() {
 			if !c.detached {
 				c.edition.unpin()
@@ -199,7 +202,7 @@ func authenticate(b *binding, next http.Handler) http.Handler {
 		who, err := callers.Authenticate(r)
 		c.who = who // of a refused one, what was proven
 		if err != nil {
-			f := fault.Of(err)
+			f := b.gateway.countFailure(c, fault.Of(err))
 			if f.Code == connect.CodeUnauthenticated {
 				// RFC 9110, section 11.6.1: a 401 names a scheme that would do.
 				w.Header().Set("WWW-Authenticate", `Bearer realm="c1proxy"`)

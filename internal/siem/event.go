@@ -158,8 +158,12 @@ func (u user) label() string {
 	return u.Name
 }
 
-// endpointOf reads a peer, HOST:PORT. What is none becomes a name.
+// endpointOf reads a peer, an address with or without a port. What is none becomes
+// a name.
 func endpointOf(peer string) *endpoint {
+	if address, err := netip.ParseAddr(peer); err == nil { // of one that a proxy has named
+		return &endpoint{IP: address.WithZone("").String(), InterfaceName: address.Zone()}
+	}
 	at, err := netip.ParseAddrPort(peer)
 	switch {
 	case peer == "":

@@ -18,7 +18,7 @@ import (
 // configuration lets the suite's caller call the suite's service, and nothing
 // else. C1 is never called: nothing listens at its address.
 const configuration = `
-listen: {address: "127.0.0.1:0", max_message_bytes: %d}
+listen: {address: "127.0.0.1:0", max_message_bytes: %d, failed_auth: {rate: 0}}
 tenants:
   - {name: none, url: "http://127.0.0.1:1", allow_insecure: true, credential: {access_token: {file: %q}}}
 teams:

@@ -54,7 +54,9 @@ type Config struct {
 	Redis *Redis `protobuf:"bytes,20,opt,name=redis,proto3" json:"redis,omitempty"`
 	// What methods cost that cost more than others, in every limit. A method that
 	// is not here costs 1; of several costs that match, the highest counts.
-	Costs         []*Cost `protobuf:"bytes,21,rep,name=costs,proto3" json:"costs,omitempty"`
+	Costs []*Cost `protobuf:"bytes,21,rep,name=costs,proto3" json:"costs,omitempty"`
+	// Which web pages may call. Without it, none.
+	Cors          *Cors `protobuf:"bytes,30,opt,name=cors,proto3" json:"cors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,6 +154,62 @@ func (x *Config) GetCosts() []*Cost {
 	return nil
 }
 
+func (x *Config) GetCors() *Cors {
+	if x != nil {
+		return x.Cors
+	}
+	return nil
+}
+
+// The web pages that may call from a browser. They show an Authorization header,
+// as all callers do: a cookie is never a proof.
+type Cors struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The origins of the pages, as browsers write them: scheme, host, and the port
+	// unless it is the scheme's own. Each stands for itself: there are no patterns.
+	// Required.
+	AllowedOrigins []string `protobuf:"bytes,1,rep,name=allowed_origins,json=allowedOrigins,proto3" json:"allowed_origins,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Cors) Reset() {
+	*x = Cors{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cors) ProtoMessage() {}
+
+func (x *Cors) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cors.ProtoReflect.Descriptor instead.
+func (*Cors) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Cors) GetAllowedOrigins() []string {
+	if x != nil {
+		return x.AllowedOrigins
+	}
+	return nil
+}
+
 // The door for callers: Connect, gRPC and gRPC-Web on one address.
 type Listen struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -181,14 +239,21 @@ type Listen struct {
 	// How long a stopping c1proxy waits, after drain_delay, for the calls under
 	// way. Those that are left are cut off, and the exit code is 1. Without it,
 	// the longest timeout of a tenant and 10s more.
-	DrainTimeout  *durationpb.Duration `protobuf:"bytes,9,opt,name=drain_timeout,json=drainTimeout,proto3" json:"drain_timeout,omitempty"`
+	DrainTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=drain_timeout,json=drainTimeout,proto3" json:"drain_timeout,omitempty"`
+	// The proxies and balancers in front of c1proxy, as addresses or networks
+	// (10.0.0.0/8). Of a connection from one of them the peer is the last address
+	// in X-Forwarded-For that is none of them. It counts for failed_auth and in the
+	// audit, and for nothing else. Without it, that header counts for nothing.
+	TrustedProxies []string `protobuf:"bytes,20,rep,name=trusted_proxies,json=trustedProxies,proto3" json:"trusted_proxies,omitempty"`
+	// How often one peer may fail to authenticate.
+	FailedAuth    *FailedAuth `protobuf:"bytes,21,opt,name=failed_auth,json=failedAuth,proto3" json:"failed_auth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Listen) Reset() {
 	*x = Listen{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[1]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -200,7 +265,7 @@ func (x *Listen) String() string {
 func (*Listen) ProtoMessage() {}
 
 func (x *Listen) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[1]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -213,7 +278,7 @@ func (x *Listen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listen.ProtoReflect.Descriptor instead.
 func (*Listen) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Listen) GetAddress() string {
@@ -279,6 +344,87 @@ func (x *Listen) GetDrainTimeout() *durationpb.Duration {
 	return nil
 }
 
+func (x *Listen) GetTrustedProxies() []string {
+	if x != nil {
+		return x.TrustedProxies
+	}
+	return nil
+}
+
+func (x *Listen) GetFailedAuth() *FailedAuth {
+	if x != nil {
+		return x.FailedAuth
+	}
+	return nil
+}
+
+// How often calls from one peer, an address of IPv4 or a /64 of IPv6, may fail to
+// authenticate. Beyond it they are refused before anything is verified, except
+// those with a credential that has been found good: calls that succeed are not
+// counted.
+type FailedAuth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Failures that are forgotten in each period. 0 sets no limit. Default: 60.
+	Rate *uint32 `protobuf:"varint,1,opt,name=rate,proto3,oneof" json:"rate,omitempty"`
+	// The period, such as 1s or 1m. Default: 1m0s.
+	Per *durationpb.Duration `protobuf:"bytes,2,opt,name=per,proto3" json:"per,omitempty"`
+	// Failures that may come at once after a pause. Default: 100.
+	Burst         *uint32 `protobuf:"varint,3,opt,name=burst,proto3,oneof" json:"burst,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedAuth) Reset() {
+	*x = FailedAuth{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedAuth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedAuth) ProtoMessage() {}
+
+func (x *FailedAuth) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedAuth.ProtoReflect.Descriptor instead.
+func (*FailedAuth) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FailedAuth) GetRate() uint32 {
+	if x != nil && x.Rate != nil {
+		return *x.Rate
+	}
+	return 0
+}
+
+func (x *FailedAuth) GetPer() *durationpb.Duration {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *FailedAuth) GetBurst() uint32 {
+	if x != nil && x.Burst != nil {
+		return *x.Burst
+	}
+	return 0
+}
+
 // A certificate and its key. The files are read again when they change.
 type TLS struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -295,7 +441,7 @@ type TLS struct {
 
 func (x *TLS) Reset() {
 	*x = TLS{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[2]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -307,7 +453,7 @@ func (x *TLS) String() string {
 func (*TLS) ProtoMessage() {}
 
 func (x *TLS) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[2]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -320,7 +466,7 @@ func (x *TLS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TLS.ProtoReflect.Descriptor instead.
 func (*TLS) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TLS) GetCertFile() string {
@@ -388,7 +534,7 @@ type Tenant struct {
 
 func (x *Tenant) Reset() {
 	*x = Tenant{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[3]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -400,7 +546,7 @@ func (x *Tenant) String() string {
 func (*Tenant) ProtoMessage() {}
 
 func (x *Tenant) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[3]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -413,7 +559,7 @@ func (x *Tenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tenant.ProtoReflect.Descriptor instead.
 func (*Tenant) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Tenant) GetName() string {
@@ -509,7 +655,7 @@ type Proxy struct {
 
 func (x *Proxy) Reset() {
 	*x = Proxy{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +667,7 @@ func (x *Proxy) String() string {
 func (*Proxy) ProtoMessage() {}
 
 func (x *Proxy) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +680,7 @@ func (x *Proxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
 func (*Proxy) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Proxy) GetUrl() string {
@@ -588,7 +734,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +746,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +759,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Credential) GetClientId() string {
@@ -679,7 +825,7 @@ type NextCredential struct {
 
 func (x *NextCredential) Reset() {
 	*x = NextCredential{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +837,7 @@ func (x *NextCredential) String() string {
 func (*NextCredential) ProtoMessage() {}
 
 func (x *NextCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +850,7 @@ func (x *NextCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextCredential.ProtoReflect.Descriptor instead.
 func (*NextCredential) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NextCredential) GetClientId() string {
@@ -750,7 +896,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +908,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +921,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Secret) GetFile() string {
@@ -815,7 +961,7 @@ type Team struct {
 
 func (x *Team) Reset() {
 	*x = Team{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +973,7 @@ func (x *Team) String() string {
 func (*Team) ProtoMessage() {}
 
 func (x *Team) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +986,7 @@ func (x *Team) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Team.ProtoReflect.Descriptor instead.
 func (*Team) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Team) GetName() string {
@@ -904,7 +1050,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +1062,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1075,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Caller) GetName() string {
@@ -988,7 +1134,7 @@ type Issuer struct {
 
 func (x *Issuer) Reset() {
 	*x = Issuer{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1146,7 @@ func (x *Issuer) String() string {
 func (*Issuer) ProtoMessage() {}
 
 func (x *Issuer) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1159,7 @@ func (x *Issuer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
 func (*Issuer) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Issuer) GetName() string {
@@ -1082,7 +1228,7 @@ type Oidc struct {
 
 func (x *Oidc) Reset() {
 	*x = Oidc{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1240,7 @@ func (x *Oidc) String() string {
 func (*Oidc) ProtoMessage() {}
 
 func (x *Oidc) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1253,7 @@ func (x *Oidc) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Oidc.ProtoReflect.Descriptor instead.
 func (*Oidc) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Oidc) GetIssuer() string {
@@ -1146,7 +1292,7 @@ type Mtls struct {
 
 func (x *Mtls) Reset() {
 	*x = Mtls{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1304,7 @@ func (x *Mtls) String() string {
 func (*Mtls) ProtoMessage() {}
 
 func (x *Mtls) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1317,7 @@ func (x *Mtls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mtls.ProtoReflect.Descriptor instead.
 func (*Mtls) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Mtls) GetUriSan() string {
@@ -1204,7 +1350,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1362,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1375,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ApiKey) GetSha256() string {
@@ -1292,7 +1438,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1450,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1463,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Rule) GetMethods() []string {
@@ -1384,7 +1530,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1542,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1555,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Limits) GetTeam() *Limit {
@@ -1453,7 +1599,7 @@ type MethodLimit struct {
 
 func (x *MethodLimit) Reset() {
 	*x = MethodLimit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1611,7 @@ func (x *MethodLimit) String() string {
 func (*MethodLimit) ProtoMessage() {}
 
 func (x *MethodLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1624,7 @@ func (x *MethodLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodLimit.ProtoReflect.Descriptor instead.
 func (*MethodLimit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MethodLimit) GetName() string {
@@ -1531,7 +1677,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1689,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1702,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Limit) GetRate() uint32 {
@@ -1607,7 +1753,7 @@ type Cost struct {
 
 func (x *Cost) Reset() {
 	*x = Cost{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1765,7 @@ func (x *Cost) String() string {
 func (*Cost) ProtoMessage() {}
 
 func (x *Cost) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1778,7 @@ func (x *Cost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cost.ProtoReflect.Descriptor instead.
 func (*Cost) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Cost) GetMethods() []string {
@@ -1685,7 +1831,7 @@ type Redis struct {
 
 func (x *Redis) Reset() {
 	*x = Redis{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1843,7 @@ func (x *Redis) String() string {
 func (*Redis) ProtoMessage() {}
 
 func (x *Redis) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1856,7 @@ func (x *Redis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redis.ProtoReflect.Descriptor instead.
 func (*Redis) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Redis) GetAddresses() []string {
@@ -1827,7 +1973,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +1985,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +1998,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Audit) GetDir() string {
@@ -1946,7 +2092,7 @@ type FieldRule struct {
 
 func (x *FieldRule) Reset() {
 	*x = FieldRule{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2104,7 @@ func (x *FieldRule) String() string {
 func (*FieldRule) ProtoMessage() {}
 
 func (x *FieldRule) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2117,7 @@ func (x *FieldRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldRule.ProtoReflect.Descriptor instead.
 func (*FieldRule) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FieldRule) GetMethods() []string {
@@ -2024,7 +2170,7 @@ type Retain struct {
 
 func (x *Retain) Reset() {
 	*x = Retain{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2182,7 @@ func (x *Retain) String() string {
 func (*Retain) ProtoMessage() {}
 
 func (x *Retain) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2195,7 @@ func (x *Retain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retain.ProtoReflect.Descriptor instead.
 func (*Retain) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Retain) GetAge() *durationpb.Duration {
@@ -2101,7 +2247,7 @@ type AuditSink struct {
 
 func (x *AuditSink) Reset() {
 	*x = AuditSink{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2259,7 @@ func (x *AuditSink) String() string {
 func (*AuditSink) ProtoMessage() {}
 
 func (x *AuditSink) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2272,7 @@ func (x *AuditSink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditSink.ProtoReflect.Descriptor instead.
 func (*AuditSink) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AuditSink) GetName() string {
@@ -2192,7 +2338,7 @@ type Syslog struct {
 
 func (x *Syslog) Reset() {
 	*x = Syslog{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2350,7 @@ func (x *Syslog) String() string {
 func (*Syslog) ProtoMessage() {}
 
 func (x *Syslog) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2363,7 @@ func (x *Syslog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syslog.ProtoReflect.Descriptor instead.
 func (*Syslog) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Syslog) GetAddress() string {
@@ -2272,7 +2418,7 @@ type Webhook struct {
 
 func (x *Webhook) Reset() {
 	*x = Webhook{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2284,7 +2430,7 @@ func (x *Webhook) String() string {
 func (*Webhook) ProtoMessage() {}
 
 func (x *Webhook) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2297,7 +2443,7 @@ func (x *Webhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
 func (*Webhook) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Webhook) GetUrl() string {
@@ -2356,7 +2502,7 @@ type WebhookHeader struct {
 
 func (x *WebhookHeader) Reset() {
 	*x = WebhookHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2514,7 @@ func (x *WebhookHeader) String() string {
 func (*WebhookHeader) ProtoMessage() {}
 
 func (x *WebhookHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2527,7 @@ func (x *WebhookHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookHeader.ProtoReflect.Descriptor instead.
 func (*WebhookHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WebhookHeader) GetName() string {
@@ -2412,7 +2558,7 @@ type Admin struct {
 
 func (x *Admin) Reset() {
 	*x = Admin{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2570,7 @@ func (x *Admin) String() string {
 func (*Admin) ProtoMessage() {}
 
 func (x *Admin) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +2583,7 @@ func (x *Admin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admin.ProtoReflect.Descriptor instead.
 func (*Admin) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Admin) GetAddress() string {
@@ -2473,7 +2619,7 @@ type AdminKey struct {
 
 func (x *AdminKey) Reset() {
 	*x = AdminKey{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2631,7 @@ func (x *AdminKey) String() string {
 func (*AdminKey) ProtoMessage() {}
 
 func (x *AdminKey) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2644,7 @@ func (x *AdminKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminKey.ProtoReflect.Descriptor instead.
 func (*AdminKey) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AdminKey) GetName() string {
@@ -2541,7 +2687,7 @@ type Telemetry struct {
 
 func (x *Telemetry) Reset() {
 	*x = Telemetry{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2699,7 @@ func (x *Telemetry) String() string {
 func (*Telemetry) ProtoMessage() {}
 
 func (x *Telemetry) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2712,7 @@ func (x *Telemetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
 func (*Telemetry) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Telemetry) GetTraces() *Traces {
@@ -2597,7 +2743,7 @@ type Traces struct {
 
 func (x *Traces) Reset() {
 	*x = Traces{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2755,7 @@ func (x *Traces) String() string {
 func (*Traces) ProtoMessage() {}
 
 func (x *Traces) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2768,7 @@ func (x *Traces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traces.ProtoReflect.Descriptor instead.
 func (*Traces) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Traces) GetEndpoint() string {
@@ -2674,7 +2820,7 @@ type TraceHeader struct {
 
 func (x *TraceHeader) Reset() {
 	*x = TraceHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2832,7 @@ func (x *TraceHeader) String() string {
 func (*TraceHeader) ProtoMessage() {}
 
 func (x *TraceHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2845,7 @@ func (x *TraceHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHeader.ProtoReflect.Descriptor instead.
 func (*TraceHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{31}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TraceHeader) GetName() string {
@@ -2720,7 +2866,7 @@ var File_c1proxy_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd7\x03\n" +
+	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x84\x04\n" +
 	"\x06Config\x121\n" +
 	"\x06listen\x18\x01 \x01(\v2\x19.c1proxy.config.v1.ListenR\x06listen\x123\n" +
 	"\atenants\x18\x02 \x03(\v2\x19.c1proxy.config.v1.TenantR\atenants\x12-\n" +
@@ -2731,7 +2877,10 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\aissuers\x18\n" +
 	" \x03(\v2\x19.c1proxy.config.v1.IssuerR\aissuers\x12.\n" +
 	"\x05redis\x18\x14 \x01(\v2\x18.c1proxy.config.v1.RedisR\x05redis\x12-\n" +
-	"\x05costs\x18\x15 \x03(\v2\x17.c1proxy.config.v1.CostR\x05costs\"\xdb\x04\n" +
+	"\x05costs\x18\x15 \x03(\v2\x17.c1proxy.config.v1.CostR\x05costs\x12+\n" +
+	"\x04cors\x18\x1e \x01(\v2\x17.c1proxy.config.v1.CorsR\x04cors\"]\n" +
+	"\x04Cors\x12U\n" +
+	"\x0fallowed_origins\x18\x01 \x03(\tB,\xbaH)\x92\x01&\b\x01\x10\xe8\a\"\x1fr\x1d\x18\x80\x04\x92\x02\x17https://app.example.comR\x0eallowedOrigins\"\xe2\x05\n" +
 	"\x06Listen\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12(\n" +
 	"\x03tls\x18\x02 \x01(\v2\x16.c1proxy.config.v1.TLSR\x03tls\x12>\n" +
@@ -2747,12 +2896,23 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\vdrain_delay\x18\b \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
 	"\xaa\x01\a\"\x03\b\xac\x022\x00R\n" +
 	"drainDelay\x12Q\n" +
-	"\rdrain_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xd8\x042\x04\x10\xc0\x84=R\fdrainTimeoutB\x14\n" +
+	"\rdrain_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xd8\x042\x04\x10\xc0\x84=R\fdrainTimeout\x12E\n" +
+	"\x0ftrusted_proxies\x18\x14 \x03(\tB\x1c\xbaH\x19\x92\x01\x16\x10\xe8\a\"\x11r\x0f\x18@\x92\x02\n" +
+	"10.0.0.0/8R\x0etrustedProxies\x12>\n" +
+	"\vfailed_auth\x18\x15 \x01(\v2\x1d.c1proxy.config.v1.FailedAuthR\n" +
+	"failedAuthB\x14\n" +
 	"\x12_max_message_bytesB\r\n" +
 	"\v_reflectionB\x12\n" +
 	"\x10_max_connectionsB\f\n" +
 	"\n" +
-	"_max_calls\"\xcc\x01\n" +
+	"_max_calls\"\xae\x01\n" +
+	"\n" +
+	"FailedAuth\x12$\n" +
+	"\x04rate\x18\x01 \x01(\rB\v\xbaH\b*\x06\x18\xc0\x84=(\x00H\x00R\x04rate\x88\x01\x01\x12?\n" +
+	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x03per\x12&\n" +
+	"\x05burst\x18\x03 \x01(\rB\v\xbaH\b*\x06\x18\xc0\x84=(\x01H\x01R\x05burst\x88\x01\x01B\a\n" +
+	"\x05_rateB\b\n" +
+	"\x06_burst\"\xcc\x01\n" +
 	"\x03TLS\x12<\n" +
 	"\tcert_file\x18\x01 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.crtR\bcertFile\x12:\n" +
 	"\bkey_file\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x17\x92\x02\x14/etc/c1proxy/tls.keyR\akeyFile\x12K\n" +
@@ -2978,100 +3138,105 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
-	(*Listen)(nil),              // 1: c1proxy.config.v1.Listen
-	(*TLS)(nil),                 // 2: c1proxy.config.v1.TLS
-	(*Tenant)(nil),              // 3: c1proxy.config.v1.Tenant
-	(*Proxy)(nil),               // 4: c1proxy.config.v1.Proxy
-	(*Credential)(nil),          // 5: c1proxy.config.v1.Credential
-	(*NextCredential)(nil),      // 6: c1proxy.config.v1.NextCredential
-	(*Secret)(nil),              // 7: c1proxy.config.v1.Secret
-	(*Team)(nil),                // 8: c1proxy.config.v1.Team
-	(*Caller)(nil),              // 9: c1proxy.config.v1.Caller
-	(*Issuer)(nil),              // 10: c1proxy.config.v1.Issuer
-	(*Oidc)(nil),                // 11: c1proxy.config.v1.Oidc
-	(*Mtls)(nil),                // 12: c1proxy.config.v1.Mtls
-	(*ApiKey)(nil),              // 13: c1proxy.config.v1.ApiKey
-	(*Rule)(nil),                // 14: c1proxy.config.v1.Rule
-	(*Limits)(nil),              // 15: c1proxy.config.v1.Limits
-	(*MethodLimit)(nil),         // 16: c1proxy.config.v1.MethodLimit
-	(*Limit)(nil),               // 17: c1proxy.config.v1.Limit
-	(*Cost)(nil),                // 18: c1proxy.config.v1.Cost
-	(*Redis)(nil),               // 19: c1proxy.config.v1.Redis
-	(*Audit)(nil),               // 20: c1proxy.config.v1.Audit
-	(*FieldRule)(nil),           // 21: c1proxy.config.v1.FieldRule
-	(*Retain)(nil),              // 22: c1proxy.config.v1.Retain
-	(*AuditSink)(nil),           // 23: c1proxy.config.v1.AuditSink
-	(*Syslog)(nil),              // 24: c1proxy.config.v1.Syslog
-	(*Webhook)(nil),             // 25: c1proxy.config.v1.Webhook
-	(*WebhookHeader)(nil),       // 26: c1proxy.config.v1.WebhookHeader
-	(*Admin)(nil),               // 27: c1proxy.config.v1.Admin
-	(*AdminKey)(nil),            // 28: c1proxy.config.v1.AdminKey
-	(*Telemetry)(nil),           // 29: c1proxy.config.v1.Telemetry
-	(*Traces)(nil),              // 30: c1proxy.config.v1.Traces
-	(*TraceHeader)(nil),         // 31: c1proxy.config.v1.TraceHeader
-	(*durationpb.Duration)(nil), // 32: google.protobuf.Duration
+	(*Cors)(nil),                // 1: c1proxy.config.v1.Cors
+	(*Listen)(nil),              // 2: c1proxy.config.v1.Listen
+	(*FailedAuth)(nil),          // 3: c1proxy.config.v1.FailedAuth
+	(*TLS)(nil),                 // 4: c1proxy.config.v1.TLS
+	(*Tenant)(nil),              // 5: c1proxy.config.v1.Tenant
+	(*Proxy)(nil),               // 6: c1proxy.config.v1.Proxy
+	(*Credential)(nil),          // 7: c1proxy.config.v1.Credential
+	(*NextCredential)(nil),      // 8: c1proxy.config.v1.NextCredential
+	(*Secret)(nil),              // 9: c1proxy.config.v1.Secret
+	(*Team)(nil),                // 10: c1proxy.config.v1.Team
+	(*Caller)(nil),              // 11: c1proxy.config.v1.Caller
+	(*Issuer)(nil),              // 12: c1proxy.config.v1.Issuer
+	(*Oidc)(nil),                // 13: c1proxy.config.v1.Oidc
+	(*Mtls)(nil),                // 14: c1proxy.config.v1.Mtls
+	(*ApiKey)(nil),              // 15: c1proxy.config.v1.ApiKey
+	(*Rule)(nil),                // 16: c1proxy.config.v1.Rule
+	(*Limits)(nil),              // 17: c1proxy.config.v1.Limits
+	(*MethodLimit)(nil),         // 18: c1proxy.config.v1.MethodLimit
+	(*Limit)(nil),               // 19: c1proxy.config.v1.Limit
+	(*Cost)(nil),                // 20: c1proxy.config.v1.Cost
+	(*Redis)(nil),               // 21: c1proxy.config.v1.Redis
+	(*Audit)(nil),               // 22: c1proxy.config.v1.Audit
+	(*FieldRule)(nil),           // 23: c1proxy.config.v1.FieldRule
+	(*Retain)(nil),              // 24: c1proxy.config.v1.Retain
+	(*AuditSink)(nil),           // 25: c1proxy.config.v1.AuditSink
+	(*Syslog)(nil),              // 26: c1proxy.config.v1.Syslog
+	(*Webhook)(nil),             // 27: c1proxy.config.v1.Webhook
+	(*WebhookHeader)(nil),       // 28: c1proxy.config.v1.WebhookHeader
+	(*Admin)(nil),               // 29: c1proxy.config.v1.Admin
+	(*AdminKey)(nil),            // 30: c1proxy.config.v1.AdminKey
+	(*Telemetry)(nil),           // 31: c1proxy.config.v1.Telemetry
+	(*Traces)(nil),              // 32: c1proxy.config.v1.Traces
+	(*TraceHeader)(nil),         // 33: c1proxy.config.v1.TraceHeader
+	(*durationpb.Duration)(nil), // 34: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
-	1,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
-	3,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
-	8,  // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
-	20, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
-	27, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
-	29, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
-	10, // 6: c1proxy.config.v1.Config.issuers:type_name -> c1proxy.config.v1.Issuer
-	19, // 7: c1proxy.config.v1.Config.redis:type_name -> c1proxy.config.v1.Redis
-	18, // 8: c1proxy.config.v1.Config.costs:type_name -> c1proxy.config.v1.Cost
-	2,  // 9: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	32, // 10: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
-	32, // 11: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
-	32, // 12: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
-	5,  // 13: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
-	17, // 14: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	32, // 15: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
-	4,  // 16: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
-	16, // 17: c1proxy.config.v1.Tenant.method_limits:type_name -> c1proxy.config.v1.MethodLimit
-	7,  // 18: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
-	7,  // 19: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 20: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
-	7,  // 21: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
-	6,  // 22: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
-	7,  // 23: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
-	7,  // 24: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
-	9,  // 25: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
-	14, // 26: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
-	15, // 27: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
-	5,  // 28: c1proxy.config.v1.Team.credential:type_name -> c1proxy.config.v1.Credential
-	13, // 29: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
-	11, // 30: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
-	12, // 31: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
-	32, // 32: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
-	17, // 33: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
-	17, // 34: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	16, // 35: c1proxy.config.v1.Limits.methods:type_name -> c1proxy.config.v1.MethodLimit
-	17, // 36: c1proxy.config.v1.MethodLimit.limit:type_name -> c1proxy.config.v1.Limit
-	32, // 37: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	7,  // 38: c1proxy.config.v1.Redis.password:type_name -> c1proxy.config.v1.Secret
-	32, // 39: c1proxy.config.v1.Redis.timeout:type_name -> google.protobuf.Duration
-	21, // 40: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
-	22, // 41: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
-	23, // 42: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
-	32, // 43: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
-	24, // 44: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
-	25, // 45: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
-	26, // 46: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
-	7,  // 47: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
-	28, // 48: c1proxy.config.v1.Admin.keys:type_name -> c1proxy.config.v1.AdminKey
-	30, // 49: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	31, // 50: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	7,  // 51: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	52, // [52:52] is the sub-list for method output_type
-	52, // [52:52] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	2,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
+	5,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
+	10, // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
+	22, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
+	29, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
+	31, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
+	12, // 6: c1proxy.config.v1.Config.issuers:type_name -> c1proxy.config.v1.Issuer
+	21, // 7: c1proxy.config.v1.Config.redis:type_name -> c1proxy.config.v1.Redis
+	20, // 8: c1proxy.config.v1.Config.costs:type_name -> c1proxy.config.v1.Cost
+	1,  // 9: c1proxy.config.v1.Config.cors:type_name -> c1proxy.config.v1.Cors
+	4,  // 10: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
+	34, // 11: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
+	34, // 12: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
+	34, // 13: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
+	3,  // 14: c1proxy.config.v1.Listen.failed_auth:type_name -> c1proxy.config.v1.FailedAuth
+	34, // 15: c1proxy.config.v1.FailedAuth.per:type_name -> google.protobuf.Duration
+	7,  // 16: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
+	19, // 17: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
+	34, // 18: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	6,  // 19: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
+	18, // 20: c1proxy.config.v1.Tenant.method_limits:type_name -> c1proxy.config.v1.MethodLimit
+	9,  // 21: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
+	9,  // 22: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
+	9,  // 23: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
+	9,  // 24: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
+	8,  // 25: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
+	9,  // 26: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
+	9,  // 27: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
+	11, // 28: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
+	16, // 29: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
+	17, // 30: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
+	7,  // 31: c1proxy.config.v1.Team.credential:type_name -> c1proxy.config.v1.Credential
+	15, // 32: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
+	13, // 33: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
+	14, // 34: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
+	34, // 35: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
+	19, // 36: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
+	19, // 37: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
+	18, // 38: c1proxy.config.v1.Limits.methods:type_name -> c1proxy.config.v1.MethodLimit
+	19, // 39: c1proxy.config.v1.MethodLimit.limit:type_name -> c1proxy.config.v1.Limit
+	34, // 40: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	9,  // 41: c1proxy.config.v1.Redis.password:type_name -> c1proxy.config.v1.Secret
+	34, // 42: c1proxy.config.v1.Redis.timeout:type_name -> google.protobuf.Duration
+	23, // 43: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
+	24, // 44: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
+	25, // 45: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
+	34, // 46: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
+	26, // 47: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
+	27, // 48: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
+	28, // 49: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
+	9,  // 50: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
+	30, // 51: c1proxy.config.v1.Admin.keys:type_name -> c1proxy.config.v1.AdminKey
+	32, // 52: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	33, // 53: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	9,  // 54: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -3079,21 +3244,22 @@ func file_c1proxy_config_v1_config_proto_init() {
 	if File_c1proxy_config_v1_config_proto != nil {
 		return
 	}
-	file_c1proxy_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[2].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[5].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[20].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[30].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[24].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
