@@ -43,6 +43,7 @@ type issuerServer struct {
 	down   bool
 	hits   int // of the keys
 	others []string
+	listen string // further keys of listen in the gateway that is started with it
 }
 
 func startIssuer(t testing.TB) *issuerServer {
@@ -223,8 +224,8 @@ func newEdge(t testing.TB) *edge {
 
 // configure adds TLS and the issuer to a configuration.
 func (e *edge) configure(text string) string {
-	return strings.Replace(text, `listen: {address: "127.0.0.1:0"}`, fmt.Sprintf("listen: {address: \"127.0.0.1:0\", tls: {cert_file: %q, key_file: %q, client_ca_file: %q}}\n"+
-		"issuers: [{name: login, url: %q, audiences: [c1proxy], ca_file: %q}]", e.certFile, e.keyFile, e.clientCA, e.issuer.server.URL, e.issuerCA), 1)
+	return strings.Replace(text, `listen: {address: "127.0.0.1:0"}`, fmt.Sprintf("listen: {address: \"127.0.0.1:0\", tls: {cert_file: %q, key_file: %q, client_ca_file: %q}%s}\n"+
+		"issuers: [{name: login, url: %q, audiences: [c1proxy], ca_file: %q}]", e.certFile, e.keyFile, e.clientCA, e.issuer.listen, e.issuer.server.URL, e.issuerCA), 1)
 }
 
 // await waits until the gateway has the issuer's keys, unless it is down.

@@ -69,7 +69,9 @@ func (x *Exchange) report(result Result, err error, took time.Duration) {
 	if result.Status == http.StatusTooManyRequests {
 		var wait time.Duration
 		var news bool
-		if change, wait, news = x.pass.Throttle(result.rest); news {
+		change, wait, news = x.pass.Throttle(result.rest)
+		f.RetryAfter = max(f.RetryAfter, wait) // before that, no call of the tenant's is let in
+		if news {
 			cfg.Logger.Warn("C1's own rate limit is used up: calls to it are refused for a while", "tenant", cfg.Tenant, "for", wait.Round(time.Millisecond).String())
 		}
 	} else {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"time"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/config"
@@ -123,4 +124,20 @@ func (g *LimitGateway) Watch() (stop func()) {
 // Idle are the limits that have matched nothing for a day.
 func (g *LimitGateway) Idle() []string {
 	return slices.Sorted(maps.Keys(g.gateway.edition.Load().idle()))
+}
+
+// Failures counts failures to authenticate, for its tests.
+type Failures struct{ failures *failures }
+
+// NewFailures is newFailures.
+func NewFailures() Failures { return Failures{newFailures()} }
+
+// Count is failures.count of the peer at an address.
+func (f Failures) Count(address string, limit ratelimit.Limit) time.Duration {
+	return f.failures.count(peer{address: address}, limit)
+}
+
+// Over is failures.over of the peer at an address.
+func (f Failures) Over(address string, limit ratelimit.Limit) time.Duration {
+	return f.failures.over(peer{address: address}, limit)
 }
