@@ -182,6 +182,11 @@ func TestAllowedOrigin(t *testing.T) {
 			}
 		}
 	}
+	for _, seen := range g.c1.Requests() {
+		if seen.Header.Get("Origin")+seen.Header.Get("Sec-Fetch-Site") != "" {
+			t.Errorf("C1 saw the page's headers: %v", seen.Header)
+		}
+	}
 	for _, path := range []string{"/nothing", "/api/v1/nothing", "/c1.api.app.v1.Apps/Nothing"} {
 		r := g.own("GET", path, "", "")
 		r.Header.Set("Origin", page)
