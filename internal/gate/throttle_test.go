@@ -255,7 +255,7 @@ type countingC1 struct {
 	every       int
 	said, asks  time.Duration // what it says, and what holds at least
 	mu          sync.Mutex
-	n, in       int
+	n           int
 	until       time.Time
 	answered    int // since until
 	served      map[string]int

@@ -5,14 +5,7 @@ import "sync/atomic"
 // measure registers what is read of the process at each scrape.
 func (p *Proxy) measure() {
 	m := p.gateway.metrics
-	m.Gauge("c1proxy_connections", "Connections of callers that are open.", nil,
-		func() float64 { open, _ := p.connections.count(); return float64(open) })
-	m.Counter("c1proxy_connections_refused_total", "Connections closed at once, because listen.max_connections were open.", nil,
-		func() float64 { _, refused := p.connections.count(); return float64(refused) })
-	for result, n := range map[string]*atomic.Uint64{"allowed": &p.gateway.preflights.allowed, "refused": &p.gateway.preflights.refused} {
-		m.Counter("c1proxy_preflights_total", "Preflights of browsers, by what became of them.", map[string]string{"result": result},
-			func() float64 { return float64(n.Load()) })
-	}
+	p.measureDoor()
 	m.Gauge("c1proxy_audit_healthy", "1 while the audit is expected to append.", nil,
 		func() float64 { return truth(p.gateway.log.Healthy() == nil) })
 	m.Gauge("c1proxy_audit_open_intents", "Calls whose intent is on record and whose outcome is not.", nil,
@@ -35,6 +28,19 @@ func (p *Proxy) measure() {
 		func() float64 { return float64(p.gateway.log.Stats().Removed) })
 	m.Gauge("c1proxy_audit_retain_held_back", "1 while a segment is due to be removed, but still needed or impossible to archive: see the log.", nil,
 		func() float64 { return truth(p.gateway.log.Stats().HeldBack) })
+}
+
+// measureDoor registers what is read at each scrape of what is no call.
+func (p *Proxy) measureDoor() {
+	m := p.gateway.metrics
+	m.Gauge("c1proxy_connections", "Connections of callers that are open.", nil,
+		func() float64 { open, _ := p.connections.count(); return float64(open) })
+	m.Counter("c1proxy_connections_refused_total", "Connections closed at once, because listen.max_connections were open.", nil,
+		func() float64 { _, refused := p.connections.count(); return float64(refused) })
+	for result, n := range map[string]*atomic.Uint64{"allowed": &p.gateway.preflights.allowed, "refused": &p.gateway.preflights.refused} {
+		m.Counter("c1proxy_preflights_total", "Preflights of browsers, by what became of them.", map[string]string{"result": result},
+			func() float64 { return float64(n.Load()) })
+	}
 }
 
 func truth(yes bool) float64 {
