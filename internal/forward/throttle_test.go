@@ -43,7 +43,7 @@ func TestThrottledWhileReady(t *testing.T) {
 func TestThrottledWhileTryingAgain(t *testing.T) {
 	read := classes(t)["GET read=true"]
 	synctest.Test(t, func(t *testing.T) {
-		way := &script{steps: []step{{status: 503}, {status: 429, retryAfter: "30"}, {status: 200}}}
+		way := &script{steps: []step{{status: 503}, {status: 429, retryAfter: "30"}, {status: 503}}}
 		u := scripted(t, way, 30*time.Second)
 		other := prepare(t, u, read)
 		way.seen = func(*http.Request) {
@@ -56,7 +56,13 @@ func TestThrottledWhileTryingAgain(t *testing.T) {
 		if f == nil || f.Reason != fault.UpstreamRateLimited && f.Reason != fault.UpstreamFailed || !result.Sent || !slices.Equal(result.Attempts, []int{503}) || len(way.times) != 2 {
 			t.Errorf("%v, %+v, %d requests", f, result, len(way.times))
 		}
-		synctest.Wait()
+		time.Sleep(time.Until(u.State().Until))
+		for range 4 {
+			call(t, u, classes(t)["POST read=false"])
+		}
+		if u.State().Down {
+			t.Error("an attempt that was not made counts against C1: four that failed are five")
+		}
 	})
 }
 

@@ -83,10 +83,6 @@ func (g *Gate) Enter(ctx context.Context, team, operation string) (*Pass, error)
 	case err != nil:
 		return nil, fault.Of(err)
 	}
-	if wait := g.throttle.wait(); wait > 0 {
-		g.slots.release(team, epoch)
-		return nil, throttled(wait)
-	}
 	probe, wait := g.breaker.admit(operation)
 	if wait > 0 {
 		g.slots.release(team, epoch)
