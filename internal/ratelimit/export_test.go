@@ -58,3 +58,6 @@ func (f *Fleet) EndAt(set *Set, held, id uint64) {
 	f.store.release(id)
 	f.store.work.Wait()
 }
+
+// Local is what the replica itself knows.
+func (f *Fleet) Local() *Limiter { return f.local }
