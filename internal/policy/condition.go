@@ -11,7 +11,6 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -21,10 +20,11 @@ import (
 
 const (
 	// maxCost bounds one evaluation of a condition, in CEL's units of cost: some
-	// milliseconds at most, whatever the request is.
+	// milliseconds of what CEL weighs.
 	maxCost = 100_000
-	// maxTime bounds what one evaluation with loops may take, where what they look
-	// at is dearer than CEL has it: the messages that an Any holds.
+	// maxTime bounds what one evaluation with loops may take, but for the step in
+	// which it ends: CEL takes a message, and what an Any holds, for 1 however large
+	// it is.
 	maxTime = 250 * time.Millisecond
 	// maxNesting bounds how deep the parentheses of a condition nest.
 	maxNesting = 50
@@ -108,9 +108,6 @@ func (a *activation) ResolveName(name string) (any, bool) {
 	case requestName:
 		return a.Message, true
 	case claimsName:
-		if a.Who.Claims == nil {
-			return map[string]any{}, true
-		}
 		return a.Who.Claims, true
 	case nameOf:
 		return a.Who.Caller, true
@@ -283,9 +280,7 @@ func (l *language) add(c *condition, of protoreflect.FullName, env *cel.Env, par
 		if issues.Err() != nil {
 			return nil, issues.Err()
 		}
-		return env.Program(checked, cel.CostLimit(maxCost), cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(1), cel.CostTrackerOptions(
-
-			cost.OverloadTracker(overloads.Equals, costOfEquals), cost.OverloadTracker(overloads.NotEquals, costOfEquals), cost.OverloadTracker(overloads.InList, costOfIn)))
+		return env.Program(checked, cel.CostLimit(maxCost), cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(1))
 	})}
 	return ""
 }
