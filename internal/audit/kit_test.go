@@ -113,7 +113,7 @@ func (k *kit) call(id string) {
 
 func intent(request string) audit.Record {
 	return audit.Record{Kind: audit.KindIntent, RequestID: request, Caller: "bot", Team: "payments", Tenant: "default",
-		Procedure: "/c1.api.app.v1.Apps/Get", Path: audit.Fields{{Name: "app_id", Value: "a/b"}}}
+		Procedure: "/c1.api.app.v1.Apps/Get", Path: audit.Fields{{Name: "app_id", Value: "a/b"}}, UpstreamCredential: "fox@acme/spc"}
 }
 
 func outcome(in audit.Record, o audit.Outcome) audit.Record {

@@ -79,7 +79,7 @@ func TestLeftOpen(t *testing.T) {
 	k.settled("left", "outcome indeterminate unknown OUTCOME_UNKNOWN")
 	got := k.records(audit.Filter{Intent: left.ID, Kind: audit.KindOutcome})[0]
 	want := audit.Record{Seq: got.Seq, ID: got.ID, Time: got.Time, Kind: audit.KindOutcome, RequestID: "left", Intent: left.ID,
-		Caller: left.Caller, Team: left.Team, Tenant: left.Tenant, Procedure: left.Procedure, Path: left.Path,
+		Caller: left.Caller, Team: left.Team, Tenant: left.Tenant, Procedure: left.Procedure, Path: left.Path, UpstreamCredential: left.UpstreamCredential,
 		Outcome: audit.OutcomeIndeterminate, Code: "unknown", Error: "OUTCOME_UNKNOWN"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the outcome (-want +got):\n%s", diff)
