@@ -37,6 +37,9 @@ func (l *Log) finish() error {
 	defer func() {
 		// It may be in the middle of a removal, which needs the lock, not the writer.
 		l.retainers.Wait()
+		if l.writer.file != nil {
+			l.writer.seal() // or else the next start cuts off what is behind the end
+		}
 		l.writer.closeFiles()
 		_ = l.writer.lock.Close()
 		l.retry.Stop()

@@ -265,16 +265,17 @@ func childFileSize(k *childKit) error {
 		return err
 	}
 	names, _ := filepath.Glob(filepath.Join(k.dir, "log", "*.jsonl"))
-	info, err := os.Stat(names[len(names)-1])
+	text, err := os.ReadFile(names[len(names)-1])
 	if err != nil {
 		return err
 	}
+	end := uint64(len(bytes.TrimRight(text, "\x00")))
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
 		return err
 	}
 	for short := range 40 {
-		limit := unix.Rlimit{Cur: uint64(info.Size()) + uint64(short*9), Max: old.Max}
+		limit := unix.Rlimit{Cur: end + uint64(short*9), Max: old.Max}
 		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
 			return err
 		}

@@ -78,7 +78,7 @@ func Generate(dir string, n int, segmentBytes int64, fill func(i int, r *Record)
 	if err != nil {
 		return err
 	}
-	w := newWriter(dir, "example.com/generated", lock, &replay{})
+	w := newWriter(Config{Dir: dir, SegmentBytes: segmentBytes}, "example.com/generated", lock, &replay{})
 	defer lock.Close()
 	defer w.closeFiles()
 	entries := make([]*entry, 0, 4096)

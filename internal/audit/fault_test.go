@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -95,7 +96,10 @@ func TestVoidTail(t *testing.T) {
 		void := intent("failed")
 		void.ID, void.Time, void.Seq = "void", time.Now(), k.records(audit.Filter{Event: audit.EventGap})[0].Seq-1
 		text, _ := void.MarshalJSON()
-		appendTo(t, abandoned, append(text, "\n{\"seq\":"...))
+		held, err := os.ReadFile(abandoned)
+		must(t, err)
+		held = bytes.TrimRight(held, "\x00")
+		must(t, os.WriteFile(abandoned, append(append(held, text...), "\n{\"seq\":"...), 0o600))
 		report := k.check()
 		if len(report.Voids) != 1 || report.Voids[0].File != filepath.Base(abandoned) || report.Voids[0].Bytes != int64(len(text)+8) {
 			t.Errorf("voids %+v", report.Voids)
@@ -105,7 +109,7 @@ func TestVoidTail(t *testing.T) {
 		sealed := k.segments()[1]
 		k.close()
 		appendTo(t, sealed, append(text, '\n'))
-		_, err := audit.Verify(t.Context(), k.cfg.Dir, k.vkey())
+		_, err = audit.Verify(t.Context(), k.cfg.Dir, k.vkey())
 		var corrupt *audit.CorruptError
 		if !errors.As(err, &corrupt) || corrupt.File != filepath.Base(sealed) {
 			t.Errorf("a record after the end of a sealed segment: %v", err)
@@ -146,6 +150,14 @@ func TestTouched(t *testing.T) {
 		"truncated": {func(t *testing.T, _, path string) { must(t, os.Truncate(path, 100)) }, false, "100 bytes", "not restored"},
 		"emptied":   {func(t *testing.T, _, path string) { must(t, os.Truncate(path, 0)) }, false, "0 bytes", "not restored"},
 		"appended":  {func(t *testing.T, _, path string) { appendTo(t, path, []byte("{}\n")) }, true, "were written", "not restored"},
+		"written behind the end": {func(t *testing.T, _, path string) {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			must(t, err)
+			_, err = f.WriteAt([]byte("{}\n"), 16<<10-3) // where the zeros end
+			must(t, err)
+			must(t, f.Close())
+		}, true, "something is behind", "not restored"},
+		"zeros cut off": {func(t *testing.T, _, path string) { must(t, os.Truncate(path, 15<<10)) }, true, "15360 bytes", "not restored"},
 		"lock removed": {func(t *testing.T, dir, _ string) {
 			must(t, os.Remove(filepath.Join(dir, "lock")))
 		}, true, "no name left", "untouched"},
@@ -211,7 +223,7 @@ func lastEvent(t *testing.T, path, event string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	must(t, err)
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	lines := strings.Split(strings.Trim(string(text), "\n\x00"), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
 		r, err := audit.Parse([]byte(lines[i]))
 		must(t, err)

@@ -86,7 +86,7 @@ func open(ctx context.Context, cfg Config, lock *durable.Lock) (*Log, error) {
 	if err := finishRemovals(p); err != nil {
 		return nil, err
 	}
-	l := newLog(cfg, key, newWriter(cfg.Dir, key.Origin(), lock, p))
+	l := newLog(cfg, key, newWriter(cfg, key.Origin(), lock, p))
 	l.retention.begin(p)
 	l.stats.Oldest = p.oldest
 	if err := l.begun(append(events, leftovers(p)...)); err != nil {
@@ -153,8 +153,8 @@ func replayDir(ctx context.Context, dir string, key *Key) (*replay, error) {
 }
 
 // repair puts in order what a crash has left in the newest segment, and the
-// leaves. What it cuts off is kept in a file of its own. It returns the events
-// that tell of it.
+// leaves. What it cuts off is kept in a file of its own, but for zeros at the
+// end, which every crash leaves. It returns the events that tell of it.
 //
 // The newest segment was perhaps not synced by the process that wrote it: it
 // must be, before anything is built on it.
@@ -165,7 +165,7 @@ func repair(dir string, p *replay) ([]*Record, error) {
 	var events []*Record
 	newest := p.segments[len(p.segments)-1]
 	if p.newest.torn > 0 {
-		event, err := saveTorn(newest, p.newest.bytes)
+		event, err := saveTorn(newest, p.newest.bytes, p.newest.torn)
 		if err != nil {
 			return nil, err
 		}
@@ -186,15 +186,15 @@ func repair(dir string, p *replay) ([]*Record, error) {
 	return events, nil
 }
 
-// saveTorn copies a segment from offset on to "<number>.torn-<n>", and returns
+// saveTorn copies a segment's bytes at offset to "<number>.torn-<n>", and returns
 // the event that tells of it. A crash before the cut leaves a copy too many.
-func saveTorn(s segment, offset int64) (*Record, error) {
+func saveTorn(s segment, offset, bytes int64) (*Record, error) {
 	f, err := os.Open(s.path())
 	if err != nil {
 		return nil, fmt.Errorf("save torn write: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.NewSectionReader(f, offset, maxTorn+1))
+	data, err := io.ReadAll(io.NewSectionReader(f, offset, bytes))
 	if err != nil {
 		return nil, fmt.Errorf("save torn write: %w", err)
 	}
@@ -239,8 +239,8 @@ func rebuildLeaves(s segment) error {
 
 // newWriter continues the log that was replayed and repaired: its newest
 // segment ends with its last record.
-func newWriter(dir, origin string, lock *durable.Lock, p *replay) *writer {
-	w := &writer{dir: dir, origin: origin, lock: lock, tree: p.tree, open: map[string]uint64{}}
+func newWriter(cfg Config, origin string, lock *durable.Lock, p *replay) *writer {
+	w := &writer{dir: cfg.Dir, origin: origin, segmentBytes: cfg.SegmentBytes, lock: lock, tree: p.tree, open: map[string]uint64{}}
 	if n := len(p.segments); n > 0 {
 		w.previous.name, w.previous.bytes, w.previous.sealed = p.segments[n-1].name(), p.newest.bytes, true
 	}

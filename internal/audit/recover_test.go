@@ -91,18 +91,19 @@ func TestTornGarbage(t *testing.T) {
 		tail []byte
 		ok   bool
 	}{
-		"zeros":      {make([]byte, 5000), true},
+		"zeros":      {make([]byte, 1<<20), true},
+		"half":       {append([]byte(`{"seq":5,"id":"`), make([]byte, 5000)...), true},
 		"newlines":   {[]byte("\n\n\n"), true},
 		"binary":     {[]byte{0xff, 0, '\n', '{', '}', '\n'}, true},
 		"long line":  {bytes.Repeat([]byte("x"), 100_000), true},
 		"hole":       {append(make([]byte, 4096), crashed[name]...), true},
-		"too much":   {make([]byte, 2<<20+1), false},
+		"too much":   {make([]byte, 3<<20+1), false},
 		"old record": {crashed.lines(name)[1], false}, // no write ever made this
 	} {
 		i := image{name: append(bytes.Clone(crashed[name]), c.tail...), leaves(name): crashed[leaves(name)], "checkpoint": crashed["checkpoint"]}
 		i.put(t, k.cfg.Dir)
 		report, err := audit.Verify(t.Context(), k.cfg.Dir, k.vkey())
-		if c.ok != (err == nil) || c.ok && report.TornBytes != int64(len(c.tail)) {
+		if c.ok != (err == nil) || c.ok && report.TornBytes != int64(len(bytes.TrimRight(c.tail, "\x00"))) {
 			t.Errorf("%s: verify: %v, %+v", what, err, report)
 		}
 		l, err := audit.Open(t.Context(), k.cfg)
@@ -197,7 +198,7 @@ func FuzzReplay(f *testing.F) {
 			t.Fatalf("read %q from %q", read, data)
 		}
 		report, verr := audit.Verify(context.Background(), cfg.Dir, "")
-		if verr == nil && (err != nil || report.Records != uint64(bytes.Count(read, []byte("\n"))) || report.TornBytes != int64(len(data)-len(read))) {
+		if verr == nil && (err != nil || report.Records != uint64(bytes.Count(read, []byte("\n"))) || report.TornBytes != int64(len(bytes.TrimRight(data[len(read):], "\x00")))) {
 			t.Fatalf("verified %+v, but read %d bytes of %d (%v)", report, len(read), len(data), err)
 		}
 		l, oerr := audit.Open(context.Background(), cfg)

@@ -38,7 +38,7 @@ type replay struct {
 	newest struct {
 		header header
 		bytes  int64         // its valid part
-		torn   int64         // what follows
+		torn   int64         // what follows, without the zeros at the end
 		why    *CorruptError // why that is torn; nil if torn is 0
 	}
 	// damaged are the segments whose leaves are wrong or missing while the
@@ -247,9 +247,6 @@ func (p *replay) end(c *cursor, leaves *leafReader) error {
 		return nil
 	}
 	p.newest.bytes = c.next
-	if p.newest.why != nil {
-		p.newest.torn = rest
-	}
 	if n := leaves.written; n > c.seq-c.segment.first && p.newest.why == nil {
 		return c.gone(n)
 	}
@@ -263,11 +260,12 @@ func (c *cursor) gone(leaves uint64) *CorruptError {
 		Reason: fmt.Sprintf("the record is missing: there are leaves for %d records from %d on", leaves, c.segment.first)}
 }
 
-// torn judges how the newest segment ends. A line that is no record is what a
-// crash leaves behind only where nothing was ever acknowledged: neither signed
-// nor given a leaf.
+// torn judges how the newest segment ends. A line that is no record, and zeros,
+// are what a crash leaves behind only where nothing was ever acknowledged:
+// neither signed nor given a leaf. Zeros up to the end are no write.
 func (p *replay) torn(c *cursor, leaves *leafReader, err error) error {
-	if !errors.As(err, &p.newest.why) {
+	var bad *CorruptError
+	if !errors.As(err, &bad) {
 		return nil
 	}
 	leaf, leafErr := leaves.read()
@@ -277,6 +275,14 @@ func (p *replay) torn(c *cursor, leaves *leafReader, err error) error {
 	if c.seq < p.headSize() || leaf != (tlog.Hash{}) {
 		return err
 	}
+	rest, restErr := c.unfinished()
+	if restErr != nil {
+		return restErr
+	}
+	if c.blank && (len(rest) == 0 || rest[0] != 0) {
+		return nil // or the record came just now
+	}
+	p.newest.why, p.newest.torn = bad, int64(len(rest))
 	return nil
 }
 

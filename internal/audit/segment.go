@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,8 @@ const layout = "1"
 func segmentName(seq uint64) string { return fmt.Sprintf("%020d.jsonl", seq) }
 func leavesName(seq uint64) string  { return fmt.Sprintf("%020d.leaves", seq) }
 
-// maxTorn bounds what a torn write can leave behind, in bytes. It is above
+// maxTorn bounds what a torn write can leave behind, in bytes, without the zeros
+// that were there before. It is above
 // the largest write: two batches, a record more in each, and those of 130
 // crowds. More than that is damage.
 const maxTorn = 2 << 20
@@ -84,7 +86,9 @@ type cursor struct {
 	offset int64
 	seq    uint64
 	// next is the offset after the record last read.
-	next    int64
+	next int64
+	// blank: the last read found zeros where a record would begin.
+	blank   bool
 	scratch *scratch
 }
 
@@ -103,7 +107,15 @@ func (c *cursor) close() { _ = c.f.Close() }
 // valid until the next read. The error is io.EOF where the file ends after a
 // complete line, a *CorruptError for what is not the next record, or that of
 // a syscall.
+//
+// In the newest segment a record that is not written yet is malformed, for there
+// may be zeros: see [durable.File].
 func (c *cursor) read(r *Record) ([]byte, error) {
+	if c.segment.newest() && c.zero() && c.reread() == nil && c.zero() {
+		c.line++
+		c.offset, c.blank = c.next, true
+		return nil, c.malformed("there are zeros where a record should be")
+	}
 	line, err := c.in.ReadSlice('\n')
 	switch {
 	case err == io.EOF && len(line) == 0:
@@ -131,6 +143,23 @@ func (c *cursor) read(r *Record) ([]byte, error) {
 	return line, nil
 }
 
+// zero tells whether the next byte is one.
+func (c *cursor) zero() bool {
+	next, err := c.in.Peek(1)
+	return err == nil && next[0] == 0
+}
+
+// reread forgets what was read ahead of the next record, which may have been
+// written since.
+func (c *cursor) reread() error {
+	_, err := c.f.Seek(c.next, io.SeekStart)
+	c.in.Reset(c.f)
+	if err != nil {
+		return fmt.Errorf("read audit segment: %w", err)
+	}
+	return nil
+}
+
 // corrupt is the error of the line last read, where record c.seq should be. Of
 // a record that was read, and found to be wrong later, the caller sets Seq.
 func (c *cursor) corrupt(reason string) *CorruptError {
@@ -145,7 +174,7 @@ func (c *cursor) malformed(reason string) *CorruptError {
 }
 
 // ended tells whether err, of read, is how the newest segment may end: after a
-// line, or in a write that is being made or was cut short by a crash.
+// line, in zeros, or in a write that is being made or was cut short by a crash.
 func (c *cursor) ended(err error) bool {
 	if !c.segment.newest() || c.seq == c.segment.first {
 		return false
@@ -155,7 +184,7 @@ func (c *cursor) ended(err error) bool {
 		return err == io.EOF
 	}
 	rest, err := c.rest()
-	return bad.malformed && err == nil && rest <= maxTorn
+	return bad.malformed && err == nil && rest <= maxTorn+maxAhead
 }
 
 // rest is the number of bytes after the record last read, as of now.
@@ -165,6 +194,16 @@ func (c *cursor) rest() (int64, error) {
 		return 0, fmt.Errorf("read audit segment: %w", err)
 	}
 	return max(0, info.Size()-c.next), nil
+}
+
+// unfinished is what is after the record last read, as of now, without the zeros
+// at its end. It reads no more than ended allows.
+func (c *cursor) unfinished() ([]byte, error) {
+	rest, err := io.ReadAll(io.NewSectionReader(c.f, c.next, maxTorn+maxAhead))
+	if err != nil {
+		return nil, fmt.Errorf("read audit segment: %w", err)
+	}
+	return bytes.TrimRight(rest, "\x00"), nil
 }
 
 // leafReader reads the leaf hashes of one segment. A file that is missing is

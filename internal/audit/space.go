@@ -16,7 +16,8 @@ type space struct {
 }
 
 // measure looks how much space is left, and tells the operator when that
-// becomes too little. A file system that does not say how much it has left
+// becomes too little. Well before that it has the writer take no space ahead. A
+// file system that does not say how much it has left
 // changes nothing.
 //
 // Syscalls: statfs.
@@ -31,6 +32,7 @@ func (l *Log) measure() {
 	now := space{free: free, total: total,
 		low:    below(free, l.cfg.MinFreeBytes, l.space.low),
 		scarce: below(free, l.cfg.ReserveBytes, l.space.scarce)}
+	l.writer.frugal = free < max(l.cfg.MinFreeBytes, l.cfg.ReserveBytes)+16*maxAhead
 	before := l.space
 	l.space = now
 	if now.low && !before.low {

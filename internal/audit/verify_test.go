@@ -23,7 +23,19 @@ import (
 // An image is the content of a log's directory: file name to bytes.
 type image map[string][]byte
 
+// takeImage reads all files of dir, without the zeros behind the newest segment
+// of a log in use.
 func takeImage(t *testing.T, dir string) image {
+	t.Helper()
+	files := rawImage(t, dir)
+	for _, name := range files.segments() {
+		files[name] = bytes.TrimRight(files[name], "\x00")
+	}
+	return files
+}
+
+// rawImage reads all files of dir.
+func rawImage(t *testing.T, dir string) image {
 	t.Helper()
 	files := image{}
 	entries, err := os.ReadDir(dir)

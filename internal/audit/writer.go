@@ -50,6 +50,10 @@ type writer struct {
 	touched, spoiled, restored bool
 	// records counts those of the newest segment.
 	records uint64
+	// segmentBytes is where a segment is full, in bytes. frugal: space is short,
+	// so that none is taken ahead.
+	segmentBytes int64
+	frugal       bool
 	// oldestOpen is what its header says, and removed what the next one's will.
 	oldestOpen, removed uint64
 	// open holds the intents without an outcome: ID to number.
@@ -119,7 +123,8 @@ func (w *writer) revert() {
 	w.undo = w.undo[:0]
 }
 
-// commit puts the entries on disk with one write and one fdatasync. On nil
+// commit puts the entries on disk with one write and one fdatasync. Now and
+// then it writes zeros behind them, for the next ones to take the place of. On nil
 // each entry has its number, or its own error if it was refused. On an error
 // none of them counts, though any of them may be found after a crash.
 //
@@ -145,7 +150,7 @@ func (w *writer) commit(entries []*entry) error {
 		return nil
 	}
 	w.syncs++
-	if err := w.file.Append(w.buf); err != nil {
+	if err := w.file.Append(w.buf, w.ahead()); err != nil {
 		w.revert()
 		// Cut off the fragment, or else never touch the file again.
 		if rewound := w.file.Rewind(); rewound != nil {
@@ -155,6 +160,19 @@ func (w *writer) commit(entries []*entry) error {
 	}
 	w.written(w.hashes)
 	return nil
+}
+
+// maxAhead is how many zeros there are behind the newest segment at most, in
+// bytes.
+const maxAhead = 1 << 20
+
+// ahead is how many zeros are to be written where the segment grows: none that
+// would make it larger than full.
+func (w *writer) ahead() int64 {
+	if w.frugal {
+		return 0
+	}
+	return min(maxAhead, w.segmentBytes-w.file.Size()-int64(len(w.buf)))
 }
 
 var errNoSegment = errors.New("no segment could be opened")
@@ -249,6 +267,17 @@ func freeName(prefix string) (string, error) {
 	}
 }
 
+// seal cuts the zeros off the newest segment, whose records are all on disk, and
+// returns whether its end is then where the records end. Of a file that someone
+// has touched unnoticed it says so too, for [Verify] to find it.
+func (w *writer) seal() bool {
+	if w.spoiled {
+		return false
+	}
+	err := w.file.Trim()
+	return err == nil || errors.Is(err, durable.ErrResized)
+}
+
 // abandon closes the segment at what is on disk of it. What follows that in
 // the file is void.
 func (w *writer) abandon() {
@@ -273,11 +302,12 @@ func (w *writer) closeFiles() {
 // roll opens a new segment, with its header on disk, and closes the one
 // before. If it fails before the new file has its name, the old one stays in
 // use; after that the old one is finished, and there is none until roll succeeds.
+// The old one is sealed on disk before the new one says so.
 //
-// Syscalls: those of [durable.Create], twice.
+// Syscalls: those of [durable.File.Trim], and of [durable.Create] twice.
 func (w *writer) roll() error {
 	if w.file != nil {
-		w.previous.name, w.previous.bytes, w.previous.sealed = filepath.Base(w.file.Path()), w.file.Size(), !w.spoiled
+		w.previous.name, w.previous.bytes, w.previous.sealed = filepath.Base(w.file.Path()), w.file.Size(), w.seal()
 	}
 	seq := w.tree.size
 	next := segment{dir: w.dir, first: seq}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -213,7 +214,7 @@ func TestFile(t *testing.T) {
 		}
 	}
 	check("head\n")
-	must(t, f.Append([]byte("one\n")))
+	must(t, f.Append([]byte("one\n"), 0))
 	check("head\none\n")
 	must(t, f.Write([]byte("not synced")))
 	if f.Size() != 9 {
@@ -221,10 +222,97 @@ func TestFile(t *testing.T) {
 	}
 	must(t, f.Rewind())
 	check("head\none\n")
-	must(t, f.Append([]byte("two\n")))
+	must(t, f.Append([]byte("two\n"), 0))
 	check("head\none\ntwo\n")
 	if _, err := durable.Create(filepath.Join(path, "below"), nil, 0o600); err == nil {
 		t.Error("created below a file")
+	}
+}
+
+// TestAhead: zeros stand behind the end, where data takes their place, and go
+// when they are told to. Whatever else gets there is found, and left alone.
+func TestAhead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	f, err := durable.Create(path, []byte("head "), 0o600)
+	must(t, err)
+	defer f.Close()
+	check := func(text string, length int) {
+		t.Helper()
+		must(t, f.Check())
+		if got := content(t, path); strings.TrimRight(got, "\x00") != text || len(got) != length || f.Size() != int64(len(text)) {
+			t.Fatalf("got %q and %d bytes, want %q and %d; size %d", got[:len(text)], len(got), text, length, f.Size())
+		}
+	}
+	const ahead = 200_000
+	must(t, f.Append([]byte("one "), ahead))
+	check("head one ", 9+ahead)
+	must(t, f.Append([]byte("two "), ahead))
+	check("head one two ", 9+ahead)
+	must(t, f.Write([]byte("not synced")))
+	must(t, f.Rewind())
+	check("head one two ", 13)
+	must(t, f.Append([]byte("three "), ahead))
+	check("head one two three ", 19+ahead)
+	for _, at := range []int64{19, 70_000, 19 + ahead - 1, 19 + ahead} {
+		poke(t, path, at, "x")
+		for name, err := range map[string]error{"check": f.Check(), "trim": f.Trim()} {
+			if !errors.Is(err, durable.ErrResized) {
+				t.Errorf("%s after a byte was written to %d: %v", name, at, err)
+			}
+		}
+		if len(content(t, path)) < 19+ahead {
+			t.Fatal("a file that was touched was cut")
+		}
+		poke(t, path, at, "\x00")
+		must(t, os.Truncate(path, 19+ahead))
+	}
+	must(t, f.Trim())
+	check("head one two three ", 19)
+	must(t, f.Trim())
+	must(t, f.Append(make([]byte, 300_000), ahead))
+	must(t, f.Check())
+	must(t, f.Trim())
+	if got := content(t, path); len(got) != 300_019 {
+		t.Errorf("%d bytes are left of 300019: data that is zeros was cut", len(got))
+	}
+	divert(t, path, "/dev/null")
+	if err := f.Append(nil, 0); err == nil || f.Trim() == nil {
+		t.Errorf("trimmed after a sync failed: %v", err)
+	}
+}
+
+// poke writes text to an offset of a file.
+func poke(t *testing.T, path string, at int64, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteAt([]byte(text), at)
+	must(t, err)
+	must(t, f.Close())
+}
+
+// TestNoSpaceAhead: where there is room for the data alone it is written, and
+// zeros are not tried again.
+func TestNoSpaceAhead(t *testing.T) {
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	var old unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &old))
+	path := filepath.Join(t.TempDir(), "f")
+	f, err := durable.Create(path, nil, 0o600)
+	must(t, err)
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 100_000, Max: old.Max}))
+	first := f.Append([]byte("data"), 200_000)
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &old))
+	must(t, first)
+	must(t, f.Check())
+	if got := content(t, path); len(got) != 4 || f.Size() != 4 {
+		t.Errorf("%d bytes, of which %d are data", len(got), f.Size())
+	}
+	must(t, f.Append(make([]byte, 100_000), 200_000))
+	must(t, f.Check())
+	if got := content(t, path); len(got) != 100_004 {
+		t.Errorf("%d bytes after a failure, want no zeros", len(got))
 	}
 }
 
@@ -233,14 +321,14 @@ func TestSyncFailure(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	f, err := durable.Create(path, nil, 0o600)
 	must(t, err)
-	must(t, f.Append([]byte("on disk")))
+	must(t, f.Append([]byte("on disk"), 0))
 	divert(t, path, "/dev/null")
-	first := f.Append([]byte("lost"))
+	first := f.Append([]byte("lost"), 0)
 	if !errors.Is(first, unix.EINVAL) || f.Size() != 7 {
 		t.Fatalf("append: %v, size %d", first, f.Size())
 	}
 	divert(t, "/dev/null", path) // now a sync would succeed, and lie
-	for name, err := range map[string]error{"append": f.Append(nil), "write": f.Write(nil), "sync": f.Sync(), "rewind": f.Rewind()} {
+	for name, err := range map[string]error{"append": f.Append(nil, 0), "write": f.Write(nil), "sync": f.Sync(), "rewind": f.Rewind()} {
 		if !errors.Is(err, unix.EINVAL) {
 			t.Errorf("%s after a failed sync: %v", name, err)
 		}
@@ -253,18 +341,18 @@ func TestWriteFailure(t *testing.T) {
 	f, err := durable.Create(path, []byte("on disk"), 0o600)
 	must(t, err)
 	divert(t, path, "/dev/full")
-	if err := f.Append([]byte("lost")); !errors.Is(err, unix.ENOSPC) {
+	if err := f.Append([]byte("lost"), 0); !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("append: %v", err)
 	}
 	if err := f.Rewind(); err == nil {
 		t.Error("a device was truncated")
 	}
 	divert(t, "/dev/full", path)
-	if err := f.Append([]byte("glued")); err == nil || !strings.Contains(err.Error(), "torn") {
+	if err := f.Append([]byte("glued"), 0); err == nil || !strings.Contains(err.Error(), "torn") {
 		t.Errorf("append before the rewind: %v", err)
 	}
 	must(t, f.Rewind())
-	must(t, f.Append([]byte(", and more")))
+	must(t, f.Append([]byte(", and more"), 0))
 	if got := content(t, path); got != "on disk, and more" {
 		t.Errorf("got %q", got)
 	}
@@ -285,7 +373,7 @@ func TestCheckAndRestore(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "f")
 		f, err := durable.Create(path, []byte("head"), 0o600)
 		must(t, err)
-		must(t, f.Append([]byte(" and tail")))
+		must(t, f.Append([]byte(" and tail"), 0))
 		must(t, f.Check())
 		must(t, c.touch(path))
 		if err := f.Check(); !errors.Is(err, c.is) {
@@ -389,7 +477,7 @@ func operate(t *testing.T, dir string) {
 	f, err := durable.Create(path, []byte("x"), 0o600)
 	must(t, err)
 	must(t, durable.WriteCache(path+".cache", []byte("x"), 0o600))
-	must(t, f.Append([]byte("x")))
+	must(t, f.Append([]byte("x"), 0))
 	must(t, f.Write([]byte("x")))
 	must(t, f.Rewind())
 	must(t, durable.Rename(path, path+"2"))

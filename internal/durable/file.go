@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,12 +15,17 @@ var (
 	// ErrMoved: the path no longer leads to the file. It was removed or
 	// renamed, or another file has taken its place.
 	ErrMoved = errors.New("the file was removed, renamed or replaced")
-	// ErrResized: the file is shorter or longer than what was written to it.
+	// ErrResized: the file is shorter or longer than what was written to it, or
+	// has something behind its end.
 	ErrResized = errors.New("the file was truncated or appended to")
 )
 
 // A File is a file that only grows, and knows how much of it is on disk. It is
 // not safe for concurrent use.
+//
+// Behind its end there may be zeros, which [File.Append] has put there: where
+// data only takes their place, the file keeps its length and its blocks, and
+// fdatasync writes the data and nothing else. [File.Trim] cuts them off.
 //
 // After a failed write its tail is unknown, and it takes no more data until
 // [File.Rewind] has cut that tail off: nothing is ever glued to a fragment.
@@ -29,6 +35,10 @@ type File struct {
 	path string
 	// size counts the bytes written, synced the part of them that is on disk.
 	size, synced int64
+	// length is that of the file: what follows size are zeros.
+	length int64
+	// cramped: zeros could not be written, so no more are.
+	cramped bool
 	// torn: a write failed, so what lies after size is unknown.
 	torn bool
 	// failed is the error of the sync that failed; nil if none has.
@@ -49,7 +59,7 @@ func Create(path string, data []byte, perm fs.FileMode) (*File, error) {
 		return nil, fmt.Errorf("create file %s: %w", path, err)
 	}
 	size := int64(len(data))
-	return &File{f: f, path: path, size: size, synced: size}, nil
+	return &File{f: f, path: path, size: size, synced: size, length: size}, nil
 }
 
 // Path is the path that the file was created with.
@@ -61,12 +71,42 @@ func (f *File) Size() int64 { return f.synced }
 // Append adds data at the end; it is on disk when Append returns nil. On an
 // error none or any part of it may be on disk: see [File.Rewind].
 //
-// Syscalls: pwrite, fdatasync.
-func (f *File) Append(data []byte) error {
+// Where the file has to grow for data, it grows by as many zeros more as ahead
+// says. Where there is no space for them it goes on without any.
+//
+// Syscalls: pwrite, fdatasync; where the file grows, pwrites of zeros between.
+func (f *File) Append(data []byte, ahead int64) error {
+	grows := f.size+int64(len(data)) > f.length
 	if err := f.Write(data); err != nil {
 		return err
 	}
+	if grows && !f.cramped {
+		if err := f.fill(f.size + ahead); err != nil {
+			return err
+		}
+	}
 	return f.Sync()
+}
+
+// zeros are written, and compared with, some at a time.
+var zeros [64 << 10]byte
+
+// fill makes the file up to length bytes long. If that fails it leaves no zeros
+// at all, so that others get what space there is.
+func (f *File) fill(length int64) error {
+	for f.length < length {
+		block := zeros[:min(int64(len(zeros)), length-f.length)]
+		if _, err := f.f.WriteAt(block, f.length); err != nil {
+			f.length, f.cramped = f.size, true
+			if err := f.f.Truncate(f.size); err != nil {
+				f.torn = true
+				return fmt.Errorf("append to file: give back space: %w", err)
+			}
+			return nil
+		}
+		f.length += int64(len(block))
+	}
+	return nil
 }
 
 // Write adds data at the end. It is on disk after the next [File.Sync].
@@ -81,6 +121,7 @@ func (f *File) Write(data []byte) error {
 		return fmt.Errorf("append to file: %w", err)
 	}
 	f.size += int64(len(data))
+	f.length = max(f.length, f.size)
 	return nil
 }
 
@@ -121,25 +162,68 @@ func (f *File) Rewind() error {
 		f.torn = true
 		return fmt.Errorf("rewind file: %w", err)
 	}
-	f.size, f.torn = f.synced, false
+	f.size, f.length, f.torn = f.synced, f.synced, false
 	return f.failed
 }
 
-// Check looks whether the path still leads to this file, and whether the file
-// is as long as was written. The error is [ErrMoved], [ErrResized] or that of
-// a syscall, with what was seen.
+// Trim cuts off the zeros behind the end, if there are any; they are gone from
+// the disk when it returns nil. All else must be on disk. A file that someone
+// else has touched is left as it is: then the error is [ErrResized].
 //
-// Syscalls: fstat, stat.
+// Syscalls: fstat, pread, ftruncate, fsync.
+func (f *File) Trim() error {
+	if err := f.usable(); err != nil {
+		return err
+	}
+	if err := f.whole(); err != nil {
+		return err
+	}
+	if f.length == f.size {
+		return nil
+	}
+	if err := f.f.Truncate(f.size); err != nil {
+		return fmt.Errorf("trim file: %w", err)
+	}
+	f.length = f.size
+	if err := f.f.Sync(); err != nil {
+		f.failed = fmt.Errorf("sync file %s: %w", f.path, err)
+	}
+	return f.failed
+}
+
+// Check looks whether the path still leads to this file, whether the file is as
+// long as was written, and whether nothing but zeros is behind its end. The
+// error is [ErrMoved], [ErrResized] or that of a syscall, with what was seen.
+//
+// Syscalls: fstat, stat, fstat; pread if there are zeros.
 func (f *File) Check() error {
 	if err := sameFile(f.f, f.path); err != nil {
 		return err
 	}
+	if f.torn {
+		return nil
+	}
+	return f.whole()
+}
+
+// whole checks the length of the file and the zeros behind its end.
+func (f *File) whole() error {
 	info, err := f.f.Stat()
 	if err != nil {
 		return fmt.Errorf("check file: %w", err)
 	}
-	if !f.torn && info.Size() != f.size {
-		return fmt.Errorf("check file %s: %w: it has %d bytes, %d were written", f.path, ErrResized, info.Size(), f.size)
+	if info.Size() != f.length {
+		return fmt.Errorf("check file %s: %w: it has %d bytes, %d were written", f.path, ErrResized, info.Size(), f.length)
+	}
+	var block [len(zeros)]byte
+	for at := f.size; at < f.length; at += int64(len(block)) {
+		behind := block[:min(int64(len(block)), f.length-at)]
+		if _, err := f.f.ReadAt(behind, at); err != nil {
+			return fmt.Errorf("check file: %w", err)
+		}
+		if !bytes.Equal(behind, zeros[:len(behind)]) {
+			return fmt.Errorf("check file %s: %w: something is behind its end at %d", f.path, ErrResized, f.size)
+		}
 	}
 	return nil
 }
