@@ -96,10 +96,12 @@ func TestZerosHideNothing(t *testing.T) {
 		k.call(string(rune('a' + i)))
 	}
 	must(t, k.log.Seal(t.Context()))
+	head := rawImage(t, k.cfg.Dir)["checkpoint"]
 	for i := range 3 {
 		k.call(string(rune('d' + i)))
 	}
 	killed := rawImage(t, k.cfg.Dir)
+	killed["checkpoint"] = head // of the newest segment's records none is signed
 	k.close()
 	tried := 0
 	for state, good := range map[string]image{"at rest": rawImage(t, k.cfg.Dir), "killed": killed} {
@@ -141,6 +143,18 @@ func TestZerosHideNothing(t *testing.T) {
 				var corrupt *audit.CorruptError
 				if _, err := audit.Verify(t.Context(), k.cfg.Dir, k.vkey()); !errors.As(err, &corrupt) {
 					t.Errorf("%s: %s: %s: verify: %v", state, name, what, err)
+				}
+				if len(data) == len(text) { // the leaves too, from where the records differ
+					first := 0
+					for first < len(text) && data[first] == text[first] {
+						first++
+					}
+					written := good[leaves(name)]
+					tampered[leaves(name)] = over(written, 32*bytes.Count(text[:first], []byte("\n")), len(written))
+					tampered.put(t, k.cfg.Dir)
+					if report, err := audit.Verify(t.Context(), k.cfg.Dir, k.vkey()); !errors.As(err, &corrupt) && report.TornBytes == 0 {
+						t.Errorf("%s: %s: %s, and leaves: verify: %v", state, name, what, err)
+					}
 				}
 				tried++
 			}

@@ -198,7 +198,11 @@ func (f *follower) enter(s segment) error {
 		return c.skip(f.next)
 	}
 	f.at.segment = s
-	return f.at.reread()
+	if _, err := f.at.f.Seek(f.at.next, io.SeekStart); err != nil {
+		return fmt.Errorf("read audit segment: %w", err)
+	}
+	f.at.in.Reset(f.at.f)
+	return nil
 }
 
 // read yields the records of the segment from next to before end, which a head

@@ -97,6 +97,7 @@ func TestTornGarbage(t *testing.T) {
 		"binary":     {[]byte{0xff, 0, '\n', '{', '}', '\n'}, true},
 		"long line":  {bytes.Repeat([]byte("x"), 100_000), true},
 		"hole":       {append(make([]byte, 4096), crashed[name]...), true},
+		"largest":    {append(bytes.Repeat([]byte("x"), 1<<20), make([]byte, 3<<19)...), true},
 		"too much":   {make([]byte, 3<<20+1), false},
 		"old record": {crashed.lines(name)[1], false}, // no write ever made this
 	} {

@@ -108,10 +108,10 @@ func (c *cursor) close() { _ = c.f.Close() }
 // complete line, a *CorruptError for what is not the next record, or that of
 // a syscall.
 //
-// In the newest segment a record that is not written yet is malformed, for there
-// may be zeros: see [durable.File].
+// Zeros are malformed too: those that the newest segment has behind its records,
+// see [durable.File], and any other.
 func (c *cursor) read(r *Record) ([]byte, error) {
-	if c.segment.newest() && c.zero() && c.reread() == nil && c.zero() {
+	if next, err := c.in.Peek(1); err == nil && next[0] == 0 {
 		c.line++
 		c.offset, c.blank = c.next, true
 		return nil, c.malformed("there are zeros where a record should be")
@@ -141,23 +141,6 @@ func (c *cursor) read(r *Record) ([]byte, error) {
 	c.seq++
 	c.next += int64(len(line)) + 1
 	return line, nil
-}
-
-// zero tells whether the next byte is one.
-func (c *cursor) zero() bool {
-	next, err := c.in.Peek(1)
-	return err == nil && next[0] == 0
-}
-
-// reread forgets what was read ahead of the next record, which may have been
-// written since.
-func (c *cursor) reread() error {
-	_, err := c.f.Seek(c.next, io.SeekStart)
-	c.in.Reset(c.f)
-	if err != nil {
-		return fmt.Errorf("read audit segment: %w", err)
-	}
-	return nil
 }
 
 // corrupt is the error of the line last read, where record c.seq should be. Of

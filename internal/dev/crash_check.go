@@ -15,6 +15,10 @@ type crashFound struct {
 	records, reached, indeterminate int
 	misses                          []string
 	torn                            bool
+	// archived counts the segments in the archive.
+	archived int
+	// next is the number after the record last taken.
+	next uint64
 
 	intents map[string][]audit.Record // by request id
 	finals  map[string]int            // by request id
@@ -53,8 +57,14 @@ func (r *rig) held(ctx context.Context, requests []sandbox.Request) (*crashFound
 		}
 		f.torn = report.TornBytes > 0
 	}
-	if err := audit.Query(ctx, r.dir, audit.Filter{}, f.take); err != nil {
-		f.miss("false alarm: %v", err)
+	places, err := r.places(f)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range places {
+		if err := audit.Query(ctx, dir, audit.Filter{}, f.take); err != nil {
+			f.miss("false alarm: %v", err)
+		}
 	}
 	f.reach(requests)
 	r.mu.Lock()
@@ -64,8 +74,30 @@ func (r *rig) held(ctx context.Context, requests []sandbox.Request) (*crashFound
 	return f, ctx.Err()
 }
 
-// take counts a record.
+// places are the directories with records, in the order of these. It counts what
+// is archived.
+func (r *rig) places(f *crashFound) ([]string, error) {
+	if r.archive == "" {
+		return []string{r.dir}, nil
+	}
+	archived, err := filepath.Glob(filepath.Join(r.archive, "*.jsonl"))
+	if err != nil || len(archived) == 0 {
+		return []string{r.dir}, err
+	}
+	f.archived = len(archived)
+	return []string{r.archive, r.dir}, nil
+}
+
+// take counts a record. One that is archived may still be in the log's directory
+// too.
 func (f *crashFound) take(r audit.Record) error {
+	if r.Seq < f.next {
+		return nil
+	}
+	if r.Seq > f.next {
+		f.miss("P2: the records %d to %d are neither in the log nor in its archive", f.next, r.Seq-1)
+	}
+	f.next = r.Seq + 1
 	f.records++
 	switch r.Kind {
 	case audit.KindIntent:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -11,11 +12,16 @@ import (
 // of it after each kill costs no more than the kill.
 const killsPerLog = 50
 
+// keptBytes is how much of a log stays in its directory while the gateway is
+// killed: retention moves the rest to an archive.
+const keptBytes = 1 << 20
+
 // kills kills the gateway under load, again and again: mostly while it serves,
-// sometimes while it starts.
+// sometimes while it starts. Meanwhile segments are sealed at SIGHUP, and
+// archived.
 func (c *crash) kills(ctx context.Context) error {
 	var sum crashSum
-	starting := 0
+	starting, archived := 0, 0
 	for done := 0; done < c.verb.Cycles; {
 		r, err := c.newRig("")
 		if err != nil {
@@ -39,6 +45,7 @@ func (c *crash) kills(ctx context.Context) error {
 			return fmt.Errorf("after cycle %d: %w", done, err)
 		}
 		sum.add(r, found)
+		archived += found.archived
 		if err := r.remove(); err != nil {
 			return err
 		}
@@ -46,7 +53,7 @@ func (c *crash) kills(ctx context.Context) error {
 			fmt.Printf("      kill   %d of %d\n", done, c.verb.Cycles)
 		}
 	}
-	fmt.Printf("kill: seed %d, %d cycles (%d while it started, %d torn writes): %v\n", c.verb.Seed, c.verb.Cycles, starting, sum.torn, &sum)
+	fmt.Printf("kill: seed %d, %d cycles (%d while it started, %d torn writes), %d segments archived: %v\n", c.verb.Seed, c.verb.Cycles, starting, sum.torn, archived, &sum)
 	if sum.reached == 0 {
 		return fmt.Errorf("no call reached C1: nothing was tested")
 	}
@@ -90,7 +97,12 @@ func (r *rig) killServing(ctx context.Context, g *gateway, cycle int, after time
 		defer close(loaded)
 		l.each(ctx, 16, cycle, func(int) bool { return false })
 	}()
-	time.Sleep(after) // the moment of the kill is left to chance
+	const hangup = 30 * time.Millisecond
+	for ; after > hangup; after -= hangup { // the moment of the kill is left to chance
+		time.Sleep(hangup)
+		_ = g.cmd.Process.Signal(syscall.SIGHUP)
+	}
+	time.Sleep(after)
 	err = g.stop(os.Kill)
 	cancel()
 	<-loaded

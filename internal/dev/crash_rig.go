@@ -17,6 +17,8 @@ import (
 type rig struct {
 	crash  *crash
 	dir    string // of the audit
+	// archive is where retention moves segments to; "" if it removes none.
+	archive string
 	config string
 	c1     *sandbox.Server
 	// keys are API keys by caller. The stranger's is no caller's.
@@ -53,11 +55,19 @@ func (c *crash) newRig(at string) (*rig, error) {
 		return nil, err
 	}
 	r := &rig{crash: c, dir: at, config: filepath.Join(base, "c1proxy.yaml"), c1: c1, keys: map[string]string{"": ""}, answered: map[string]bool{}}
+	if c.part == "kill" {
+		r.archive = filepath.Join(base, "archive")
+	}
 	for _, caller := range []string{"bot", "reader", "slow", "stranger"} {
 		r.keys[caller] = authn.NewKey()
 	}
 	secret := filepath.Join(base, "secret")
-	err = os.WriteFile(secret, []byte(c1.Facts().ClientSecret), 0o600)
+	if r.archive != "" {
+		err = os.Mkdir(r.archive, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(secret, []byte(c1.Facts().ClientSecret), 0o600)
+	}
 	if err == nil {
 		err = os.WriteFile(r.config, []byte(r.configuration(secret, filepath.Join(base, "audit.key"))), 0o600)
 	}
@@ -66,6 +76,14 @@ func (c *crash) newRig(at string) (*rig, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// retain is the part of the configuration that says what becomes of old segments.
+func (r *rig) retain() string {
+	if r.archive == "" {
+		return ""
+	}
+	return fmt.Sprintf(`, retain: {bytes: %d, archive_dir: "%s"}`, keptBytes, r.archive)
 }
 
 // configuration has limits that are not reached, but for one caller's.
@@ -95,9 +113,9 @@ teams:
     callers: [{name: reader, api_keys: [{sha256: "%[7]s"}]}]
     allow: [{methods: ["c1.**/*"], class: read}]
     limits: {team: %[2]s, caller: %[2]s}
-audit: {dir: "%[8]s", key_file: "%[9]s", segment_bytes: %[10]d}
+audit: {dir: "%[8]s", key_file: "%[9]s", segment_bytes: %[10]d%[11]s}
 admin: {address: "127.0.0.1:0"}
-`, r.c1.URL(), enough, r.c1.Facts().ClientID, secret, authn.HashKey(r.keys["bot"]), authn.HashKey(r.keys["slow"]), authn.HashKey(r.keys["reader"]), r.dir, key, r.crash.segments)
+`, r.c1.URL(), enough, r.c1.Facts().ClientID, secret, authn.HashKey(r.keys["bot"]), authn.HashKey(r.keys["slow"]), authn.HashKey(r.keys["reader"]), r.dir, key, r.crash.segments, r.retain())
 }
 
 // answer notes that a call has been answered.
