@@ -468,6 +468,7 @@ func (p *prey) tear() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	data = bytes.TrimRight(data, "\x00") // what the killed process had taken ahead
 	last := data[bytes.LastIndexByte(data[:len(data)-1], '\n')+1:]
 	if err := os.WriteFile(newest, append(data, last[:len(last)/2]...), 0o600); err != nil {
 		p.t.Fatal(err)

@@ -253,13 +253,6 @@ func (p *replay) end(c *cursor, leaves *leafReader) error {
 	return nil
 }
 
-// gone is the error of a record that has a leaf but is not there. A leaf is
-// written only for a record that is on disk.
-func (c *cursor) gone(leaves uint64) *CorruptError {
-	return &CorruptError{File: c.segment.file(), Line: c.line + 1, Offset: c.next, Seq: c.seq, Finding: FindingMissing,
-		Reason: fmt.Sprintf("the record is missing: there are leaves for %d records from %d on", leaves, c.segment.first)}
-}
-
 // torn judges how the newest segment ends. A line that is no record, and zeros,
 // are what a crash leaves behind only where nothing was ever acknowledged:
 // neither signed nor given a leaf. Zeros up to the end are no write.

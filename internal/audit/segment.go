@@ -189,6 +189,13 @@ func (c *cursor) unfinished() ([]byte, error) {
 	return bytes.TrimRight(rest, "\x00"), nil
 }
 
+// gone is the error of a record that has a leaf but is not there. A leaf is
+// written only for a record that is on disk.
+func (c *cursor) gone(leaves uint64) *CorruptError {
+	return &CorruptError{File: c.segment.file(), Line: c.line + 1, Offset: c.next, Seq: c.seq, Finding: FindingMissing,
+		Reason: fmt.Sprintf("the record is missing: there are leaves for %d records from %d on", leaves, c.segment.first)}
+}
+
 // leafReader reads the leaf hashes of one segment. A file that is missing is
 // like an empty one: the leaves are derived from the records.
 type leafReader struct {

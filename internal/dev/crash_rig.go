@@ -15,12 +15,12 @@ import (
 // A rig is one audit directory and one emulated C1. Gateways, one after the
 // other, stand between them and callers.
 type rig struct {
-	crash  *crash
-	dir    string // of the audit
+	crash *crash
+	dir   string // of the audit
 	// archive is where retention moves segments to; "" if it removes none.
 	archive string
-	config string
-	c1     *sandbox.Server
+	config  string
+	c1      *sandbox.Server
 	// keys are API keys by caller. The stranger's is no caller's.
 	keys map[string]string
 	// vkey is the audit's key, once a gateway has served.
