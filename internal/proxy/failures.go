@@ -69,7 +69,11 @@ func (f *failures) shut(until int64) {
 func limitFailures(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*call)
-		if wait := b.gateway.failures.over(c.peer, c.edition.failedAuth); wait > 0 && !c.edition.callers.Knows(r) {
+		callers := c.edition.callers
+		if b.admin {
+			callers = c.edition.operators.callers
+		}
+		if wait := b.gateway.failures.over(c.peer, c.edition.failedAuth); wait > 0 && !callers.Knows(r) {
 			b.refuse(c, r, tooManyFailures(wait))
 			return
 		}
