@@ -9,5 +9,5 @@ type auditCommand struct {
 	CheckProof auditCheckProofCommand `cmd:"" name:"check-proof" help:"Check a proof of prove. Exit 1 says why it proves nothing."`
 
 	Hash           auditHashCommand   `cmd:"" help:"Print how a value stands in the records where audit.fields has it hashed, to look for it."`
-	RotateHashKeys auditRotateCommand `cmd:"" help:"Put a new key before those in audit.hash_keys_file. The gateway hashes with it from its next start on."`
+	RotateHashKeys auditRotateCommand `cmd:"" help:"Put a new key before those in audit.hash_keys_file. The gateway hashes with it from its next start or reload (SIGHUP) on."`
 }
