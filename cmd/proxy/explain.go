@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +11,13 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	c1proxyv1 "github.com/c1proxy/c1proxy/gen/c1proxy/v1"
+	"github.com/c1proxy/c1proxy/gen/c1proxy/v1/c1proxyv1connect"
 	"github.com/c1proxy/c1proxy/internal/config"
+	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/principal"
 	"github.com/c1proxy/c1proxy/internal/proxy"
@@ -18,8 +25,9 @@ import (
 
 type explainCommand struct {
 	Method  string `arg:"" placeholder:"METHOD" help:"package.Service/Method, as in docs/api.md."`
-	Config  string `required:"" short:"c" placeholder:"FILE" help:"The configuration, such as c1proxy.yaml."`
-	Caller  string `required:"" placeholder:"TEAM/NAME" help:"Who calls; NAME alone where only one team has it."`
+	Config  string `required:"" xor:"where" short:"c" placeholder:"FILE" help:"The configuration, such as c1proxy.yaml."`
+	Remote  remote `embed:""`
+	Caller  string `placeholder:"TEAM/NAME" help:"Who calls; NAME alone where only one team has it. Who asks as a caller need not say."`
 	Request string `placeholder:"JSON" help:"The request: JSON, @FILE, or - for standard input. Without it, what can be said before a request is read."`
 	Claims  string `placeholder:"JSON" help:"What the caller's token holds: JSON, @FILE or -."`
 	Subject string `help:"Whom its token or certificate is about; without it the claims' sub."`
@@ -31,12 +39,9 @@ type explainCommand struct {
 const maxInput = 64 << 20
 
 // Run prints which rule decides, and what each of the team's rules says. A call
-// that is refused exits with exitFailed. No secret is opened, and nobody called.
-func (e explainCommand) Run(t *terminal) error {
-	cfg, err := readConfig(e.Config)
-	if err != nil {
-		return err
-	}
+// that is refused exits with exitFailed. Of a configuration no secret is opened,
+// and nobody called.
+func (e explainCommand) Run(ctx context.Context, t *terminal) (err error) {
 	q := proxy.Question{Caller: e.Caller, Subject: e.Subject, Reason: e.Reason, Method: strings.TrimPrefix(e.Method, "/")}
 	if q.Request, err = input(e.Request); err != nil {
 		return misconfigured{err}
@@ -44,15 +49,19 @@ func (e explainCommand) Run(t *terminal) error {
 	if q.Claims, err = claimsOf(e.Claims); err != nil {
 		return misconfigured{err}
 	}
-	who, explained, err := proxy.Explain(cfg, q)
+	explain := e.remotely
+	if e.Config != "" {
+		explain = e.offline
+	}
+	who, explained, revision, err := explain(ctx, q)
 	if err != nil {
-		return misconfigured{err}
+		return err
 	}
 	show := explainText
 	if e.JSON {
 		show = explainJSON
 	}
-	if err := show(t.out, q.Method, config.Revision(cfg), who, explained); err != nil {
+	if err := show(t.out, q.Method, revision, who, explained); err != nil {
 		return err
 	}
 	switch {
@@ -62,6 +71,61 @@ func (e explainCommand) Run(t *terminal) error {
 		return misconfigured{errors.New("it depends on the request: give one with --request")}
 	}
 	return nil
+}
+
+// offline answers out of the configuration.
+func (e explainCommand) offline(_ context.Context, q proxy.Question) (who *principal.Principal, explained policy.Explanation, revision string, err error) {
+	cfg, err := readConfig(e.Config)
+	if err != nil {
+		return nil, explained, "", err
+	}
+	if e.Caller == "" {
+		return nil, explained, "", misconfigured{errors.New("name who calls: --caller=TEAM/NAME")}
+	}
+	if who, explained, err = proxy.Explain(cfg, q); err != nil {
+		return nil, explained, "", misconfigured{err}
+	}
+	return who, explained, config.Revision(cfg), nil
+}
+
+// remotely has a running proxy answer.
+func (e explainCommand) remotely(ctx context.Context, q proxy.Question) (who *principal.Principal, explained policy.Explanation, revision string, err error) {
+	request := &c1proxyv1.ExplainRequest{Method: q.Method, Reason: q.Reason, Caller: q.Caller, Subject: q.Subject}
+	if q.Request != nil {
+		request.Request = new(string(q.Request))
+	}
+	if q.Claims != nil {
+		if request.Claims, err = structpb.NewStruct(q.Claims); err != nil {
+			return nil, explained, "", misconfigured{fmt.Errorf("read claims: %w", err)}
+		}
+	}
+	err = e.Remote.ask(ctx, func(ctx context.Context, client c1proxyv1connect.GatewayServiceClient) error {
+		response, err := client.Explain(ctx, connect.NewRequest(request))
+		if err == nil {
+			who, explained, revision = told(response.Msg)
+		}
+		return err
+	})
+	return who, explained, revision, err
+}
+
+// told is what a running proxy says, as Explain does.
+func told(r *c1proxyv1.ExplainResponse) (who *principal.Principal, e policy.Explanation, revision string) {
+	who = new(principal.Principal)
+	who.Team, who.Caller, _ = strings.Cut(printable(r.GetCaller()), "/")
+	e.Decision = policy.Decision{Rule: printable(r.GetRule()), Pending: r.GetPending(), Shadow: printable(r.GetShadow())}
+	if r.GetReason() != "" {
+		e.Refusal = fault.New(connect.CodePermissionDenied, fault.Reason(printable(r.GetReason())), "%s", printable(r.GetText()))
+	}
+	for _, s := range r.GetSteps() {
+		step := policy.Step{Rule: printable(s.GetRule()), Outcome: policy.Outcome(printable(s.GetOutcome())), Why: printable(s.GetWhy()),
+			Shadow: s.GetShadow(), Decides: s.GetDecides()}
+		if s.GetCause() != "" {
+			step.Cause = errors.New(printable(strings.Join(strings.Fields(s.GetCause()), " ")))
+		}
+		e.Steps = append(e.Steps, step)
+	}
+	return who, e, printable(r.GetPolicyRevision())
 }
 
 // input is what an argument means: itself, @FILE, or - for standard input; nil

@@ -26,6 +26,8 @@ type cli struct {
 	Config  configCommand  `cmd:"" help:"Check a configuration, or describe it to an editor."`
 	Key     keyCommand     `cmd:"" help:"Make API keys."`
 	Explain explainCommand `cmd:"" help:"Say by which rule a caller may make a call, or why not: exit 0 if it may, 1 if not."`
+	Limits  limitsCommand  `cmd:"" help:"Ask a running proxy which limits a caller is held to, and where it stands with them."`
+	WhoAmI  whoAmICommand  `cmd:"" name:"whoami" help:"Ask a running proxy who it takes a key or a token for, and what its team may call."`
 	Audit   auditCommand   `cmd:"" help:"Verify, query and export the audit log."`
 	Sandbox sandboxCommand `cmd:"" help:"Serve the emulated C1 alone."`
 	Health  healthCommand  `cmd:"" name:"healthcheck" help:"Ask a running proxy whether it is ready: exit 0 if it is."`

@@ -29,6 +29,8 @@ type gateway struct {
 	meters     meters
 	maxMessage int
 	shadows    shadows
+	// routes are those of the procedures that the policy is about.
+	routes []*route.Route
 	// edition is the one in force, in which new calls begin.
 	edition atomic.Pointer[edition]
 	load    load

@@ -146,9 +146,14 @@ type Local struct {
 	// its message decoded. header and trailer may be nil. An error that is no
 	// *connect.Error is internal, and its text stays in the log.
 	Handle func(ctx context.Context, request connect.AnyRequest, message proto.Message) (response proto.Message, header, trailer http.Header, err error)
+	// note keeps what of a request the records are to hold; nil for nothing.
+	note func(*call, proto.Message)
 }
 
-func (l Local) prepare(caller context.Context, _ *call, in inbound) (exchange, error) {
+func (l Local) prepare(caller context.Context, c *call, in inbound) (exchange, error) {
+	if l.note != nil {
+		l.note(c, in.message)
+	}
 	return &visit{local: l, caller: caller, in: in}, nil
 }
 

@@ -107,7 +107,7 @@ func (g *LimitGateway) Spend(team, caller, method string) ratelimit.Verdict {
 
 // Standings are standings, a line each.
 func (g *LimitGateway) Standings(team, caller string) (lines []string) {
-	limits, _ := g.gateway.standings(g.gateway.edition.Load(), team, caller)
+	limits, _, _ := g.gateway.standings(g.gateway.edition.Load(), callerKey{team, caller}, "")
 	for _, s := range limits {
 		lines = append(lines, fmt.Sprintf("%s %v: %d of %d left, full in %v; %d of %d under way", s.Name, s.Methods,
 			s.Remaining, s.Rule.Limit.Burst, s.ResetAfter, s.InFlight, s.Rule.Most))

@@ -288,18 +288,26 @@ type standing struct {
 	ratelimit.Level
 }
 
-// standings are the limits that a caller's calls are held to, and where they
-// stand. It spends nothing. shared says that the levels are those of all
+// standings are the limits that a caller's calls are held to, or with a method
+// those of its calls, and where they stand; and what a call of the method costs
+// in them. It spends nothing. shared says that the levels are those of all
 // replicas; without it they are what this one knows, and of a limit that is
 // shared, its share.
-func (g *gateway) standings(e *edition, team, caller string) (limits []standing, shared bool) {
-	l := e.limits[callerKey{team, caller}]
+func (g *gateway) standings(e *edition, caller callerKey, method string) (limits []standing, cost int64, shared bool) {
+	l := e.limits[caller]
 	if l == nil {
-		return nil, false
+		return nil, 0, false
 	}
-	levels, shared := g.limiter.Peek(&l.all.set)
+	q := l.all
+	if method != "" {
+		if q = l.of(method); q == nil {
+			return nil, 0, false
+		}
+		cost = q.set.Cost
+	}
+	levels, shared := g.limiter.Peek(&q.set)
 	for i, level := range levels {
-		limits = append(limits, standing{Name: l.all.configured[i].name, Methods: l.all.configured[i].patterns, Level: level})
+		limits = append(limits, standing{Name: q.configured[i].name, Methods: q.configured[i].patterns, Level: level})
 	}
-	return limits, shared
+	return limits, cost, shared
 }

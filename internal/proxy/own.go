@@ -21,6 +21,8 @@ const selfRule = "self"
 func (g *gateway) ownProcedures() []Local {
 	return []Local{
 		ownProcedure("WhoAmI", g.whoAmI),
+		ownProcedure("Explain", g.explain),
+		ownProcedure("Limits", g.limits),
 	}
 }
 
@@ -28,7 +30,7 @@ func (g *gateway) ownProcedures() []Local {
 // it answers, which has its principal and its edition.
 func ownProcedure[Request, Response proto.Message](name string, handle func(*call, Request) (Response, error)) Local {
 	service := c1proxyv1.File_c1proxy_v1_gateway_proto.Services().ByName("GatewayService")
-	return Local{Method: service.Methods().ByName(protoreflect.Name(name)), Open: selfRule,
+	return Local{Method: service.Methods().ByName(protoreflect.Name(name)), Open: selfRule, note: noteQuestion,
 		Handle: func(ctx context.Context, _ connect.AnyRequest, message proto.Message) (proto.Message, http.Header, http.Header, error) {
 			response, err := handle(callFrom(ctx), message.(Request))
 			if err != nil {
@@ -48,7 +50,8 @@ func (g *gateway) whoAmI(c *call, _ *c1proxyv1.WhoAmIRequest) (*c1proxyv1.WhoAmI
 	}
 	for rule := range c.edition.policy.Rules(c.who.Team) {
 		response.Rules = append(response.Rules, &c1proxyv1.Rule{Name: rule.Name, Methods: rule.Methods,
-			Class: string(rule.Class), IncludeDraft: rule.IncludeDraft})
+			Class: string(rule.Class), IncludeDraft: rule.IncludeDraft,
+			Condition: rule.Condition, RequireReason: rule.RequireReason, Shadow: rule.Shadow})
 	}
 	return response, nil
 }

@@ -91,6 +91,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	if p.routes, locals, err = loadRoutes(append(p.gateway.ownProcedures(), options.Local...)); err != nil {
 		return nil, err
 	}
+	p.gateway.routes = slices.DeleteFunc(slices.Clone(p.routes), func(r *route.Route) bool { return locals[r.Procedure].Open != "" })
 	if err := p.gateway.openTraces(cfg.GetTelemetry().GetTraces(), options); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,8 @@ package c1proxyv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -193,7 +195,13 @@ type Rule struct {
 	// read or write; empty for both.
 	Class string `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"`
 	// Whether draft methods are allowed too.
-	IncludeDraft  bool `protobuf:"varint,4,opt,name=include_draft,json=includeDraft,proto3" json:"include_draft,omitempty"`
+	IncludeDraft bool `protobuf:"varint,4,opt,name=include_draft,json=includeDraft,proto3" json:"include_draft,omitempty"`
+	// The CEL expression that must be true of the call; empty without one.
+	Condition string `protobuf:"bytes,5,opt,name=condition,proto3" json:"condition,omitempty"`
+	// Whether the caller must state a reason.
+	RequireReason bool `protobuf:"varint,6,opt,name=require_reason,json=requireReason,proto3" json:"require_reason,omitempty"`
+	// Whether condition and require_reason are only tried out.
+	Shadow        bool `protobuf:"varint,7,opt,name=shadow,proto3" json:"shadow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -256,12 +264,623 @@ func (x *Rule) GetIncludeDraft() bool {
 	return false
 }
 
+func (x *Rule) GetCondition() string {
+	if x != nil {
+		return x.Condition
+	}
+	return ""
+}
+
+func (x *Rule) GetRequireReason() bool {
+	if x != nil {
+		return x.RequireReason
+	}
+	return false
+}
+
+func (x *Rule) GetShadow() bool {
+	if x != nil {
+		return x.Shadow
+	}
+	return false
+}
+
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The method of the call, package.Service/Method.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// The request in JSON, as Connect has it. Without it the answer is what can be
+	// said before a request is read.
+	Request *string `protobuf:"bytes,2,opt,name=request,proto3,oneof" json:"request,omitempty"`
+	// What the caller states in C1proxy-Reason, in clear.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who calls: TEAM/NAME, or NAME where only one team has it. On the admin listener
+	// it is required; callers can name themselves alone.
+	Caller string `protobuf:"bytes,4,opt,name=caller,proto3" json:"caller,omitempty"`
+	// What the caller's token holds, on the admin listener: what a caller's own holds
+	// is known.
+	Claims *structpb.Struct `protobuf:"bytes,5,opt,name=claims,proto3" json:"claims,omitempty"`
+	// Whom the caller's token or certificate is about, on the admin listener; without
+	// it the claims' sub.
+	Subject       string `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_c1proxy_v1_gateway_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ExplainRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetRequest() string {
+	if x != nil && x.Request != nil {
+		return *x.Request
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetClaims() *structpb.Struct {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller that it is about, TEAM/NAME.
+	Caller string `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	// Whether the policy allows the call. It may still be refused for something else:
+	// a limit, or an id that changes the meaning of C1's path.
+	Allowed bool `protobuf:"varint,2,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	// Whether it depends on the request, which was not given.
+	Pending bool `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// The rule that decides; empty if none allows the call.
+	Rule string `protobuf:"bytes,4,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Why the call would be refused if no rule were in shadow; empty if it would not
+	// be.
+	Shadow string `protobuf:"bytes,5,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	// The reason with which the call is refused, as in the refusal's ErrorInfo.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The decision in words.
+	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	// What each rule of the team says, in their order.
+	Steps []*Step `protobuf:"bytes,8,rep,name=steps,proto3" json:"steps,omitempty"`
+	// The configuration by which it was decided.
+	PolicyRevision string `protobuf:"bytes,9,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_c1proxy_v1_gateway_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ExplainResponse) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *ExplainResponse) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
+func (x *ExplainResponse) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetShadow() string {
+	if x != nil {
+		return x.Shadow
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetPolicyRevision() string {
+	if x != nil {
+		return x.PolicyRevision
+	}
+	return ""
+}
+
+// What one rule says of a call.
+type Step struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rule's name in records and refusals.
+	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// allows, pending, no_match, left_out, needs_reason, condition_false or
+	// condition_failed.
+	Outcome string `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// The outcome in words.
+	Why string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	// How the condition failed; empty if it did not. It may quote the request.
+	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Whether the rule is in shadow.
+	Shadow bool `protobuf:"varint,5,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	// Whether this rule decides.
+	Decides       bool `protobuf:"varint,6,opt,name=decides,proto3" json:"decides,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_c1proxy_v1_gateway_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Step) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Step) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Step) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Step) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Step) GetShadow() bool {
+	if x != nil {
+		return x.Shadow
+	}
+	return false
+}
+
+func (x *Step) GetDecides() bool {
+	if x != nil {
+		return x.Decides
+	}
+	return false
+}
+
+type LimitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leaves out the limits that calls of this method are not held to; empty for all.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// Whose limits: TEAM/NAME, or NAME where only one team has it. On the admin
+	// listener it is required; callers can name themselves alone.
+	Caller        string `protobuf:"bytes,2,opt,name=caller,proto3" json:"caller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitsRequest) Reset() {
+	*x = LimitsRequest{}
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitsRequest) ProtoMessage() {}
+
+func (x *LimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitsRequest.ProtoReflect.Descriptor instead.
+func (*LimitsRequest) Descriptor() ([]byte, []int) {
+	return file_c1proxy_v1_gateway_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LimitsRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *LimitsRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+type LimitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller that it is about, TEAM/NAME.
+	Caller string `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	// The limits that its calls are held to, all at once.
+	Limits []*Limit `protobuf:"bytes,2,rep,name=limits,proto3" json:"limits,omitempty"`
+	// Whether the levels are those of all replicas, by Redis. Without it they are this
+	// replica's own and no other's, and where there is a Redis that does not answer,
+	// they are what is left of its share of each limit.
+	Shared bool `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
+	// As how many calls a call of the method counts in each of the limits; 0 without
+	// a method, or if it is held to none.
+	Cost int64 `protobuf:"varint,4,opt,name=cost,proto3" json:"cost,omitempty"`
+	// The configuration that has the limits.
+	PolicyRevision string `protobuf:"bytes,5,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
+	// The server's clock.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitsResponse) Reset() {
+	*x = LimitsResponse{}
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitsResponse) ProtoMessage() {}
+
+func (x *LimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitsResponse.ProtoReflect.Descriptor instead.
+func (*LimitsResponse) Descriptor() ([]byte, []int) {
+	return file_c1proxy_v1_gateway_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LimitsResponse) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *LimitsResponse) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *LimitsResponse) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *LimitsResponse) GetCost() int64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
+func (x *LimitsResponse) GetPolicyRevision() string {
+	if x != nil {
+		return x.PolicyRevision
+	}
+	return ""
+}
+
+func (x *LimitsResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+// A limit, and where the caller stands with it. What is said of it is for all
+// replicas together; whether its level is, LimitsResponse.shared says.
+type Limit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit's name for operators, such as teams/payments/caller.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whose limit it is: caller, team, tenant, or the name of a limit on some methods,
+	// as in refusals and in the RateLimit header.
+	Scope string `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	// Patterns of the methods that it is for; empty for all.
+	Methods []string `protobuf:"bytes,3,rep,name=methods,proto3" json:"methods,omitempty"`
+	// How many calls come back in each per; 0 if only the calls under way are limited.
+	Rate int64                `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
+	Per  *durationpb.Duration `protobuf:"bytes,5,opt,name=per,proto3" json:"per,omitempty"`
+	// How many calls can be made at once, after a rest.
+	Burst int64 `protobuf:"varint,6,opt,name=burst,proto3" json:"burst,omitempty"`
+	// How many calls may be under way; 0 for any number.
+	MaxInFlight int64 `protobuf:"varint,7,opt,name=max_in_flight,json=maxInFlight,proto3" json:"max_in_flight,omitempty"`
+	// Whether the limit is only tried out, and refuses nothing.
+	Shadow bool `protobuf:"varint,8,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	// How many calls could be made at once now.
+	Remaining int64 `protobuf:"varint,9,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// How long it takes until burst calls can be made again.
+	ResetAfter *durationpb.Duration `protobuf:"bytes,10,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	// How many calls are under way; counted only where max_in_flight is not 0.
+	InFlight      int64 `protobuf:"varint,11,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_v1_gateway_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_c1proxy_v1_gateway_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Limit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Limit) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Limit) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *Limit) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Limit) GetPer() *durationpb.Duration {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *Limit) GetBurst() int64 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+func (x *Limit) GetMaxInFlight() int64 {
+	if x != nil {
+		return x.MaxInFlight
+	}
+	return 0
+}
+
+func (x *Limit) GetShadow() bool {
+	if x != nil {
+		return x.Shadow
+	}
+	return false
+}
+
+func (x *Limit) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *Limit) GetResetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ResetAfter
+	}
+	return nil
+}
+
+func (x *Limit) GetInFlight() int64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
 var File_c1proxy_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_c1proxy_v1_gateway_proto_rawDesc = "" +
 	"\n" +
 	"\x18c1proxy/v1/gateway.proto\x12\n" +
-	"c1proxy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n" +
+	"c1proxy.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n" +
 	"\rWhoAmIRequest\"\xa7\x02\n" +
 	"\x0eWhoAmIResponse\x12\x16\n" +
 	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x12\n" +
@@ -274,14 +893,69 @@ const file_c1proxy_v1_gateway_proto_rawDesc = "" +
 	"\x0fpolicy_revision\x18\x06 \x01(\tR\x0epolicyRevision\x12&\n" +
 	"\x05rules\x18\a \x03(\v2\x10.c1proxy.v1.RuleR\x05rules\x12\x16\n" +
 	"\x06scopes\x18\b \x03(\tR\x06scopes\x12.\n" +
-	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"o\n" +
+	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xcc\x01\n" +
 	"\x04Rule\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\amethods\x18\x02 \x03(\tR\amethods\x12\x14\n" +
 	"\x05class\x18\x03 \x01(\tR\x05class\x12#\n" +
-	"\rinclude_draft\x18\x04 \x01(\bR\fincludeDraft2V\n" +
+	"\rinclude_draft\x18\x04 \x01(\bR\fincludeDraft\x12\x1c\n" +
+	"\tcondition\x18\x05 \x01(\tR\tcondition\x12%\n" +
+	"\x0erequire_reason\x18\x06 \x01(\bR\rrequireReason\x12\x16\n" +
+	"\x06shadow\x18\a \x01(\bR\x06shadow\"\xce\x01\n" +
+	"\x0eExplainRequest\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x1d\n" +
+	"\arequest\x18\x02 \x01(\tH\x00R\arequest\x88\x01\x01\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06caller\x18\x04 \x01(\tR\x06caller\x12/\n" +
+	"\x06claims\x18\x05 \x01(\v2\x17.google.protobuf.StructR\x06claims\x12\x18\n" +
+	"\asubject\x18\x06 \x01(\tR\asubjectB\n" +
+	"\n" +
+	"\b_request\"\x86\x02\n" +
+	"\x0fExplainResponse\x12\x16\n" +
+	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x18\n" +
+	"\aallowed\x18\x02 \x01(\bR\aallowed\x12\x18\n" +
+	"\apending\x18\x03 \x01(\bR\apending\x12\x12\n" +
+	"\x04rule\x18\x04 \x01(\tR\x04rule\x12\x16\n" +
+	"\x06shadow\x18\x05 \x01(\tR\x06shadow\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\x12&\n" +
+	"\x05steps\x18\b \x03(\v2\x10.c1proxy.v1.StepR\x05steps\x12'\n" +
+	"\x0fpolicy_revision\x18\t \x01(\tR\x0epolicyRevision\"\x8e\x01\n" +
+	"\x04Step\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x18\n" +
+	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x12\x14\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x16\n" +
+	"\x06shadow\x18\x05 \x01(\bR\x06shadow\x12\x18\n" +
+	"\adecides\x18\x06 \x01(\bR\adecides\"?\n" +
+	"\rLimitsRequest\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
+	"\x06caller\x18\x02 \x01(\tR\x06caller\"\xd8\x01\n" +
+	"\x0eLimitsResponse\x12\x16\n" +
+	"\x06caller\x18\x01 \x01(\tR\x06caller\x12)\n" +
+	"\x06limits\x18\x02 \x03(\v2\x11.c1proxy.v1.LimitR\x06limits\x12\x16\n" +
+	"\x06shared\x18\x03 \x01(\bR\x06shared\x12\x12\n" +
+	"\x04cost\x18\x04 \x01(\x03R\x04cost\x12'\n" +
+	"\x0fpolicy_revision\x18\x05 \x01(\tR\x0epolicyRevision\x12.\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xd5\x02\n" +
+	"\x05Limit\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x18\n" +
+	"\amethods\x18\x03 \x03(\tR\amethods\x12\x12\n" +
+	"\x04rate\x18\x04 \x01(\x03R\x04rate\x12+\n" +
+	"\x03per\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03per\x12\x14\n" +
+	"\x05burst\x18\x06 \x01(\x03R\x05burst\x12\"\n" +
+	"\rmax_in_flight\x18\a \x01(\x03R\vmaxInFlight\x12\x16\n" +
+	"\x06shadow\x18\b \x01(\bR\x06shadow\x12\x1c\n" +
+	"\tremaining\x18\t \x01(\x03R\tremaining\x12:\n" +
+	"\vreset_after\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"resetAfter\x12\x1b\n" +
+	"\tin_flight\x18\v \x01(\x03R\binFlight2\xe5\x01\n" +
 	"\x0eGatewayService\x12D\n" +
-	"\x06WhoAmI\x12\x19.c1proxy.v1.WhoAmIRequest\x1a\x1a.c1proxy.v1.WhoAmIResponse\"\x03\x90\x02\x01B5Z3github.com/c1proxy/c1proxy/gen/c1proxy/v1;c1proxyv1b\x06proto3"
+	"\x06WhoAmI\x12\x19.c1proxy.v1.WhoAmIRequest\x1a\x1a.c1proxy.v1.WhoAmIResponse\"\x03\x90\x02\x01\x12G\n" +
+	"\aExplain\x12\x1a.c1proxy.v1.ExplainRequest\x1a\x1b.c1proxy.v1.ExplainResponse\"\x03\x90\x02\x01\x12D\n" +
+	"\x06Limits\x12\x19.c1proxy.v1.LimitsRequest\x1a\x1a.c1proxy.v1.LimitsResponse\"\x03\x90\x02\x01B5Z3github.com/c1proxy/c1proxy/gen/c1proxy/v1;c1proxyv1b\x06proto3"
 
 var (
 	file_c1proxy_v1_gateway_proto_rawDescOnce sync.Once
@@ -295,23 +969,41 @@ func file_c1proxy_v1_gateway_proto_rawDescGZIP() []byte {
 	return file_c1proxy_v1_gateway_proto_rawDescData
 }
 
-var file_c1proxy_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_c1proxy_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_c1proxy_v1_gateway_proto_goTypes = []any{
 	(*WhoAmIRequest)(nil),         // 0: c1proxy.v1.WhoAmIRequest
 	(*WhoAmIResponse)(nil),        // 1: c1proxy.v1.WhoAmIResponse
 	(*Rule)(nil),                  // 2: c1proxy.v1.Rule
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*ExplainRequest)(nil),        // 3: c1proxy.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 4: c1proxy.v1.ExplainResponse
+	(*Step)(nil),                  // 5: c1proxy.v1.Step
+	(*LimitsRequest)(nil),         // 6: c1proxy.v1.LimitsRequest
+	(*LimitsResponse)(nil),        // 7: c1proxy.v1.LimitsResponse
+	(*Limit)(nil),                 // 8: c1proxy.v1.Limit
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 10: google.protobuf.Struct
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
 }
 var file_c1proxy_v1_gateway_proto_depIdxs = []int32{
-	2, // 0: c1proxy.v1.WhoAmIResponse.rules:type_name -> c1proxy.v1.Rule
-	3, // 1: c1proxy.v1.WhoAmIResponse.time:type_name -> google.protobuf.Timestamp
-	0, // 2: c1proxy.v1.GatewayService.WhoAmI:input_type -> c1proxy.v1.WhoAmIRequest
-	1, // 3: c1proxy.v1.GatewayService.WhoAmI:output_type -> c1proxy.v1.WhoAmIResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2,  // 0: c1proxy.v1.WhoAmIResponse.rules:type_name -> c1proxy.v1.Rule
+	9,  // 1: c1proxy.v1.WhoAmIResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 2: c1proxy.v1.ExplainRequest.claims:type_name -> google.protobuf.Struct
+	5,  // 3: c1proxy.v1.ExplainResponse.steps:type_name -> c1proxy.v1.Step
+	8,  // 4: c1proxy.v1.LimitsResponse.limits:type_name -> c1proxy.v1.Limit
+	9,  // 5: c1proxy.v1.LimitsResponse.time:type_name -> google.protobuf.Timestamp
+	11, // 6: c1proxy.v1.Limit.per:type_name -> google.protobuf.Duration
+	11, // 7: c1proxy.v1.Limit.reset_after:type_name -> google.protobuf.Duration
+	0,  // 8: c1proxy.v1.GatewayService.WhoAmI:input_type -> c1proxy.v1.WhoAmIRequest
+	3,  // 9: c1proxy.v1.GatewayService.Explain:input_type -> c1proxy.v1.ExplainRequest
+	6,  // 10: c1proxy.v1.GatewayService.Limits:input_type -> c1proxy.v1.LimitsRequest
+	1,  // 11: c1proxy.v1.GatewayService.WhoAmI:output_type -> c1proxy.v1.WhoAmIResponse
+	4,  // 12: c1proxy.v1.GatewayService.Explain:output_type -> c1proxy.v1.ExplainResponse
+	7,  // 13: c1proxy.v1.GatewayService.Limits:output_type -> c1proxy.v1.LimitsResponse
+	11, // [11:14] is the sub-list for method output_type
+	8,  // [8:11] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_v1_gateway_proto_init() }
@@ -319,13 +1011,14 @@ func file_c1proxy_v1_gateway_proto_init() {
 	if File_c1proxy_v1_gateway_proto != nil {
 		return
 	}
+	file_c1proxy_v1_gateway_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_v1_gateway_proto_rawDesc), len(file_c1proxy_v1_gateway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

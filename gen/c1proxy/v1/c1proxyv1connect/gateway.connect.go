@@ -40,12 +40,25 @@ const (
 const (
 	// GatewayServiceWhoAmIProcedure is the fully-qualified name of the GatewayService's WhoAmI RPC.
 	GatewayServiceWhoAmIProcedure = "/c1proxy.v1.GatewayService/WhoAmI"
+	// GatewayServiceExplainProcedure is the fully-qualified name of the GatewayService's Explain RPC.
+	GatewayServiceExplainProcedure = "/c1proxy.v1.GatewayService/Explain"
+	// GatewayServiceLimitsProcedure is the fully-qualified name of the GatewayService's Limits RPC.
+	GatewayServiceLimitsProcedure = "/c1proxy.v1.GatewayService/Limits"
 )
 
 // GatewayServiceClient is a client for the c1proxy.v1.GatewayService service.
 type GatewayServiceClient interface {
 	// WhoAmI says who the caller is to c1proxy, and by which proof.
 	WhoAmI(context.Context, *connect.Request[v1.WhoAmIRequest]) (*connect.Response[v1.WhoAmIResponse], error)
+	// Explain says what the policy says of a call, and why. Nothing is sent to C1.
+	// Callers ask about calls of their own; on the admin listener it takes the scope
+	// explain.
+	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
+	// Limits says which limits a caller is held to, and where it stands with them.
+	// To ask is a call, which the limits on all methods count, as they count WhoAmI
+	// and Explain; on the admin listener nothing counts. There it takes the scope
+	// limits.
+	Limits(context.Context, *connect.Request[v1.LimitsRequest]) (*connect.Response[v1.LimitsResponse], error)
 }
 
 // NewGatewayServiceClient constructs a client for the c1proxy.v1.GatewayService service. By
@@ -66,12 +79,28 @@ func NewGatewayServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		explain: connect.NewClient[v1.ExplainRequest, v1.ExplainResponse](
+			httpClient,
+			baseURL+GatewayServiceExplainProcedure,
+			connect.WithSchema(gatewayServiceMethods.ByName("Explain")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		limits: connect.NewClient[v1.LimitsRequest, v1.LimitsResponse](
+			httpClient,
+			baseURL+GatewayServiceLimitsProcedure,
+			connect.WithSchema(gatewayServiceMethods.ByName("Limits")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // gatewayServiceClient implements GatewayServiceClient.
 type gatewayServiceClient struct {
-	whoAmI *connect.Client[v1.WhoAmIRequest, v1.WhoAmIResponse]
+	whoAmI  *connect.Client[v1.WhoAmIRequest, v1.WhoAmIResponse]
+	explain *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	limits  *connect.Client[v1.LimitsRequest, v1.LimitsResponse]
 }
 
 // WhoAmI calls c1proxy.v1.GatewayService.WhoAmI.
@@ -79,10 +108,29 @@ func (c *gatewayServiceClient) WhoAmI(ctx context.Context, req *connect.Request[
 	return c.whoAmI.CallUnary(ctx, req)
 }
 
+// Explain calls c1proxy.v1.GatewayService.Explain.
+func (c *gatewayServiceClient) Explain(ctx context.Context, req *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error) {
+	return c.explain.CallUnary(ctx, req)
+}
+
+// Limits calls c1proxy.v1.GatewayService.Limits.
+func (c *gatewayServiceClient) Limits(ctx context.Context, req *connect.Request[v1.LimitsRequest]) (*connect.Response[v1.LimitsResponse], error) {
+	return c.limits.CallUnary(ctx, req)
+}
+
 // GatewayServiceHandler is an implementation of the c1proxy.v1.GatewayService service.
 type GatewayServiceHandler interface {
 	// WhoAmI says who the caller is to c1proxy, and by which proof.
 	WhoAmI(context.Context, *connect.Request[v1.WhoAmIRequest]) (*connect.Response[v1.WhoAmIResponse], error)
+	// Explain says what the policy says of a call, and why. Nothing is sent to C1.
+	// Callers ask about calls of their own; on the admin listener it takes the scope
+	// explain.
+	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
+	// Limits says which limits a caller is held to, and where it stands with them.
+	// To ask is a call, which the limits on all methods count, as they count WhoAmI
+	// and Explain; on the admin listener nothing counts. There it takes the scope
+	// limits.
+	Limits(context.Context, *connect.Request[v1.LimitsRequest]) (*connect.Response[v1.LimitsResponse], error)
 }
 
 // NewGatewayServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -99,10 +147,28 @@ func NewGatewayServiceHandler(svc GatewayServiceHandler, opts ...connect.Handler
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	gatewayServiceExplainHandler := connect.NewUnaryHandler(
+		GatewayServiceExplainProcedure,
+		svc.Explain,
+		connect.WithSchema(gatewayServiceMethods.ByName("Explain")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayServiceLimitsHandler := connect.NewUnaryHandler(
+		GatewayServiceLimitsProcedure,
+		svc.Limits,
+		connect.WithSchema(gatewayServiceMethods.ByName("Limits")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/c1proxy.v1.GatewayService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case GatewayServiceWhoAmIProcedure:
 			gatewayServiceWhoAmIHandler.ServeHTTP(w, r)
+		case GatewayServiceExplainProcedure:
+			gatewayServiceExplainHandler.ServeHTTP(w, r)
+		case GatewayServiceLimitsProcedure:
+			gatewayServiceLimitsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -114,4 +180,12 @@ type UnimplementedGatewayServiceHandler struct{}
 
 func (UnimplementedGatewayServiceHandler) WhoAmI(context.Context, *connect.Request[v1.WhoAmIRequest]) (*connect.Response[v1.WhoAmIResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("c1proxy.v1.GatewayService.WhoAmI is not implemented"))
+}
+
+func (UnimplementedGatewayServiceHandler) Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("c1proxy.v1.GatewayService.Explain is not implemented"))
+}
+
+func (UnimplementedGatewayServiceHandler) Limits(context.Context, *connect.Request[v1.LimitsRequest]) (*connect.Response[v1.LimitsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("c1proxy.v1.GatewayService.Limits is not implemented"))
 }
