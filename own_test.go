@@ -67,6 +67,21 @@ func TestWhoAmI(t *testing.T) {
 	}
 }
 
+// WhoAmI says all of a team's rules.
+func TestWhoAmITellsRules(t *testing.T) {
+	g := startAsked(t)
+	response, err := g.itself(protocols[0], "sync-bot", false).WhoAmI(t.Context(), connect.NewRequest(&c1proxyv1.WhoAmIRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := response.Msg.GetRules()
+	want := []*c1proxyv1.Rule{{Name: "payments/allow/syncs", Methods: []string{connectorService + "ForceSync"}, RequireReason: true},
+		{Name: "payments/allow/tried", Methods: []string{confirmMethod}, Condition: `request.app_id == "never"`, Shadow: true}}
+	if diff := cmp.Diff(want, rules[2:4], protocmp.Transform()); diff != "" || len(rules) != 7 {
+		t.Errorf("%d rules: %s", len(rules), diff)
+	}
+}
+
 // The admin listener has keys of its own: those of callers open nothing there,
 // and those of operators nothing at the address for callers.
 func TestOperatorKeys(t *testing.T) {
