@@ -67,3 +67,19 @@ func TestFleetLate(t *testing.T) {
 	eventually(t, "the place is free", func() bool { return spend(t, b, set).Allowed })
 	eventually(t, "this replica has none taken", func() bool { return a.Local().Peek(set.Rules)[0].InFlight == 0 })
 }
+
+// TestFleetUnanswered: a place that Redis gives after the replica has given up the
+// question is given back too, long before its lease ends.
+func TestFleetUnanswered(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := openFleet(t, server, nil), openFleet(t, server, nil)
+	set := setOf(ratelimit.Rule{Scope: "team", Key: "payments", Most: 1})
+	spend(t, a, setOf(hourly(1000))) // so that Redis has the script
+	server.Signal(syscall.SIGSTOP)
+	for !a.State().Down {
+		a.Release(set, spend(t, a, set))
+	}
+	eventually(t, "the last question is given up", func() bool { return a.Ended() >= 2 }) // and the last call has ended
+	server.Signal(syscall.SIGCONT)
+	eventually(t, "the place is free", func() bool { v := spend(t, b, set); return v.Allowed && !v.Local })
+}

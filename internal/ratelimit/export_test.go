@@ -61,3 +61,10 @@ func (f *Fleet) EndAt(set *Set, held, id uint64) {
 
 // Local is what the replica itself knows.
 func (f *Fleet) Local() *Limiter { return f.local }
+
+// Ended counts the places of calls that have ended, and that Redis may still count.
+func (f *Fleet) Ended() int {
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	return len(f.store.ended)
+}

@@ -198,5 +198,20 @@ func (s *store) remember(id uint64, set *Set, held uint64) {
 	s.places[id] = p
 }
 
+// disown ends the places that Redis may have given, or may give yet, by an answer
+// that nobody waits for any more.
+func (s *store) disown(id uint64, set *Set) {
+	var capped uint64
+	for i := range set.Rules {
+		if set.Rules[i].Most != 0 {
+			capped |= 1 << i
+		}
+	}
+	if capped != 0 {
+		s.remember(id, set, capped)
+		s.release(id)
+	}
+}
+
 // member is the name of a call among the places: the replica, and a number.
 func (s *store) member(id uint64) string { return s.name + strconv.FormatUint(id, 36) }

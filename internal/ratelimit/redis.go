@@ -266,6 +266,7 @@ func (s *store) decide(set *Set) (Verdict, error) {
 	q, claims, sent := s.ask("spend", set, cost, id)
 	allowed, opinions, err := s.exec(ctx, client, q)
 	if err != nil {
+		s.disown(id, set)
 		return Verdict{}, err
 	}
 	v := Verdict{Decision: judge(claims, opinions, cost, allowed)}
