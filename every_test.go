@@ -234,10 +234,10 @@ func doors() []door {
 }
 
 // An everyGateway is a gateway with the clients of one caller, who shows a
-// bearer, unless it is "".
+// bearer, unless it is "", and states a reason, unless that is.
 type everyGateway struct {
 	*gateway
-	bearer                string
+	bearer, reason        string
 	rpcClient, restClient *http.Client
 }
 
@@ -266,7 +266,7 @@ func (mirrorJSON) Unmarshal(data []byte, m any) error {
 
 func (g *everyGateway) rpc(o operation, options ...connect.ClientOption) (proto.Message, http.Header, error) {
 	output := dynamicpb.NewMessage(o.method.Output())
-	options = append(slices.Clone(options), connect.WithSchema(o.method), connect.WithInterceptors(bearer(g.bearer)),
+	options = append(slices.Clone(options), connect.WithSchema(o.method), connect.WithInterceptors(bearer(g.bearer), stating(g.reason)),
 		connect.WithResponseInitializer(func(_ connect.Spec, message any) error {
 			*message.(*dynamicpb.Message) = *output
 			return nil
@@ -298,6 +298,9 @@ func (g *everyGateway) rest(o operation) (proto.Message, http.Header, error) {
 	}
 	if g.bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+g.bearer)
+	}
+	if g.reason != "" {
+		r.Header.Set("C1proxy-Reason", url.PathEscape(g.reason))
 	}
 	response, err := g.restClient.Do(r)
 	if err != nil {

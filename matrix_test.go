@@ -1,6 +1,7 @@
 package c1proxy_test
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"maps"
@@ -8,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -16,47 +16,16 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/google/go-cmp/cmp"
-	"google.golang.org/genproto/googleapis/api/visibility"
+	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/sandbox"
 )
 
-// The matrix is team x method x tenant x door x proof. Its teams, with their
-// rules, are made of a seed; what a team may call is worked out here, from the
-// descriptors and in the words of the documentation, and by none of the
-// gateway's code.
-
-// A grant is an allow rule.
-type grant struct {
-	pattern, class string
-	drafts         bool
-}
-
-func (g grant) String() string {
-	text := fmt.Sprintf("{methods: [%q], include_draft: %v", g.pattern, g.drafts)
-	if g.class != "" {
-		text += ", class: " + g.class
-	}
-	return text + "}"
-}
-
-// allows says whether a rule allows an operation.
-func (g grant) allows(o operation) bool {
-	words := strings.NewReplacer(".**/*", `(\.\w+)+/\w+`, ".*/*", `\.\w+/\w+`, "/*", `/\w+`, ".", `\.`).Replace(g.pattern)
-	named := regexp.MustCompile("^" + words + "$").MatchString(o.procedure())
-	return named && (g.class == "" || (g.class == "read") == o.reads) && (g.drafts || !isDraft(o.method))
-}
-
-func isDraft(method protoreflect.MethodDescriptor) bool {
-	rule, _ := proto.GetExtension(method.Options(), visibility.E_MethodVisibility).(*visibility.VisibilityRule)
-	return strings.EqualFold(rule.GetRestriction(), "draft")
-}
+// The matrix is team x method x tenant x door x proof. See grant for its teams'
+// rules.
 
 // A matrixTeam has one caller, who has each proof.
 type matrixTeam struct {
@@ -65,31 +34,29 @@ type matrixTeam struct {
 	proofs       map[string]*everyGateway // a caller's clients, by proof
 }
 
-// rule is the name of the rule that allows an operation; "" if none does.
-func (m *matrixTeam) rule(o operation) string {
-	for i, g := range m.grants {
-		if g.allows(o) {
-			return fmt.Sprintf("%s/allow/%d", m.name, i)
-		}
-	}
-	return ""
-}
-
-// grantsOf are a few rules, each of which allows something.
-func grantsOf(random *rand.Rand, all []operation) (grants []grant) {
-	for want := 1 + random.IntN(4); len(grants) < want; {
-		o := all[random.IntN(len(all))]
-		service := string(o.method.Parent().FullName())
-		g := grant{pattern: []string{o.procedure(), service + "/*", string(o.method.Parent().Parent().FullName()) + ".*/*", "c1.**/*"}[random.IntN(4)],
-			class: []string{"", "read", "write"}[random.IntN(3)], drafts: random.IntN(2) == 0}
-		if slices.ContainsFunc(all, g.allows) {
-			grants = append(grants, g)
-		}
-	}
-	return grants
-}
-
 const matrixTeams = 8
+
+// matrixOf are teams of two tenants, of which each kind of ruling is found more
+// than once.
+func matrixOf(random *rand.Rand, all []operation) (teams []*matrixTeam) {
+	for found := make(map[string]int); len(found) < kinds || slices.Min(slices.Collect(maps.Values(found))) < 5; {
+		clear(found)
+		teams = nil
+		for i := range matrixTeams {
+			name := fmt.Sprint("team-", i)
+			teams = append(teams, &matrixTeam{name: name, tenant: []string{"acme", "beta"}[i%2], grants: grantsOf(random, name, all)})
+		}
+		for i, o := range all {
+			for _, team := range teams {
+				found[team.ruling(o, states(i)).kind()]++
+			}
+		}
+	}
+	return teams
+}
+
+// states says whether the calls of the i-th operation state a reason.
+func states(i int) bool { return i%2 == 0 }
 
 // startMatrix starts a gateway in front of two tenants, with teams of each.
 func startMatrix(t *testing.T, random *rand.Rand, all []operation) (g *gateway, teams []*matrixTeam, tenants map[string]*sandbox.Sandbox) {
@@ -100,6 +67,7 @@ func startMatrix(t *testing.T, random *rand.Rand, all []operation) (g *gateway, 
 	}
 	t.Cleanup(func() { beta.Close() })
 	certificates := make(map[string]tls.Certificate)
+	teams = matrixOf(random, all)
 	g = start(t, func(s *setup) {
 		s.c1.Stateless, s.c1.Remember = true, 1
 		s.facts = func(g *gateway, text string) string {
@@ -111,9 +79,7 @@ func startMatrix(t *testing.T, random *rand.Rand, all []operation) (g *gateway, 
 			_, after, _ := strings.Cut(text, "audit: {")
 			text = edge.configure(before) + fmt.Sprintf("  - {name: beta, url: %q, allow_insecure: true, credential: {client_id: %q, client_secret: {file: %q}}}\nteams:\n",
 				beta.URL(), beta.Facts().ClientID, secret)
-			for i := range matrixTeams {
-				m := &matrixTeam{name: fmt.Sprint("team-", i), tenant: []string{"acme", "beta"}[i%2], grants: grantsOf(random, all)}
-				teams = append(teams, m)
+			for _, m := range teams {
 				uri := "spiffe://example.com/" + m.name
 				g.keys[m.name], certificates[m.name] = authn.NewKey(), edge.clients.issue(nil, uri)
 				text += fmt.Sprintf("  - name: %s\n    tenant: %s\n    callers: [{name: caller, api_keys: [{sha256: %q}], oidc: {issuer: login, subject: %s}, mtls: {uri_san: %q}}]\n    allow: %v\n",
@@ -167,6 +133,7 @@ func alike(r audit.Record) audit.Record {
 type square struct {
 	team        *matrixTeam
 	o           operation
+	reason      string // that it states
 	door, proof string
 	id          string
 	verdict
@@ -195,10 +162,11 @@ func TestTeamsMatrix(t *testing.T) {
 			}
 		})
 	}
+	seen := make(map[string]int)
 	go func() {
 		for i, o := range all {
-			for _, team := range chosen(teams, o, i) {
-				work <- row(team, o)
+			for _, team := range chosen(teams, o, i, seen) {
+				work <- row(team, o, states(i))
 			}
 		}
 		close(work)
@@ -223,7 +191,7 @@ func TestTeamsMatrix(t *testing.T) {
 			c := &row[i]
 			c.Records = onRecord[c.id]
 			checkSquare(t, c)
-			if diff := cmp.Diff(row[0].verdict, c.verdict); diff != "" {
+			if diff := gocmp.Diff(row[0].verdict, c.verdict); diff != "" {
 				t.Errorf("%s, %s: %s by %s and %s by %s differ:\n%s", c.team.name, c.o.procedure(), row[0].door, row[0].proof, c.door, c.proof, diff)
 			}
 			if c.Code == 0 {
@@ -238,7 +206,10 @@ func TestTeamsMatrix(t *testing.T) {
 			t.Errorf("C1 of %s saw %d calls, want %d", name, tenant.Hits(), sent[name])
 		}
 	}
-	t.Logf("seed %d: %d operations, %d teams, %v calls sent and %d refused", seed, len(all), len(teams), sent, refused)
+	t.Logf("seed %d: %d operations, %d teams, %v calls sent and %d refused; rows by ruling: %v", seed, len(all), len(teams), sent, refused, seen)
+	if len(seen) != kinds {
+		t.Errorf("%d kinds of rulings, want %d", len(seen), kinds)
+	}
 	if t.Failed() {
 		for _, team := range teams {
 			t.Log(team.name, team.grants)
@@ -246,26 +217,34 @@ func TestTeamsMatrix(t *testing.T) {
 	}
 }
 
-// chosen are a team that may call an operation and one that may not, if there
-// are any; others for each operation.
-func chosen(teams []*matrixTeam, o operation, turn int) (chosen []*matrixTeam) {
-	found := make(map[bool]bool)
+// chosen are two teams, or one, of which the rules say different things of an
+// operation: of the kinds of rulings those that were seen least. It counts them.
+func chosen(teams []*matrixTeam, o operation, turn int, seen map[string]int) (chosen []*matrixTeam) {
+	found := make(map[string]*matrixTeam)
 	for i := range teams {
 		team := teams[(turn+i)%len(teams)]
-		if may := team.rule(o) != ""; !found[may] {
-			found[may] = true
-			chosen = append(chosen, team)
+		if kind := team.ruling(o, states(turn)).kind(); found[kind] == nil {
+			found[kind] = team
 		}
+	}
+	rarest := slices.SortedFunc(maps.Keys(found), func(a, b string) int { return cmp.Or(seen[a]-seen[b], strings.Compare(a, b)) })
+	for _, kind := range rarest[:min(len(rarest), 2)] {
+		seen[kind]++
+		chosen = append(chosen, found[kind])
 	}
 	return chosen
 }
 
 // row is a team's call of an operation on every door by every proof.
-func row(team *matrixTeam, o operation) (row []square) {
+func row(team *matrixTeam, o operation, states bool) (row []square) {
+	reason := ""
+	if states {
+		reason = "it's 100% due"
+	}
 	for _, door := range doors() {
 		for _, proof := range slices.Sorted(maps.Keys(team.proofs)) {
 			if door.only == nil || door.only(o) {
-				row = append(row, square{team: team, o: o, door: door.name, proof: proof})
+				row = append(row, square{team: team, o: o, reason: reason, door: door.name, proof: proof})
 			}
 		}
 	}
@@ -275,7 +254,9 @@ func row(team *matrixTeam, o operation) (row []square) {
 func (c *square) call() {
 	for _, door := range doors() {
 		if door.name == c.door {
-			_, header, err := door.call(c.team.proofs[c.proof], c.o)
+			caller := *c.team.proofs[c.proof]
+			caller.reason = c.reason
+			_, header, err := door.call(&caller, c.o)
 			c.verdict, c.id = decided(header, err)
 		}
 	}
@@ -284,20 +265,21 @@ func (c *square) call() {
 // checkSquare holds a call against its team's rules.
 func checkSquare(t *testing.T, c *square) {
 	t.Helper()
-	rule := c.team.rule(c.o)
+	want := c.team.ruling(c.o, c.reason != "")
 	kinds := []audit.Kind{audit.KindIntent, audit.KindOutcome}
-	if rule == "" {
+	if want.denied != "" {
 		kinds = []audit.Kind{audit.KindDenied}
 	}
 	var got []audit.Kind
 	for _, r := range c.Records {
 		got = append(got, r.Kind)
-		if r.Team != c.team.name || r.Caller != "caller" || r.Tenant != c.team.tenant || r.Rule != rule || r.Procedure != c.o.procedure() {
-			t.Errorf("%s, %s on %s by %s: on record as %+v, want rule %q", c.team.name, c.o.procedure(), c.door, c.proof, r, rule)
+		if r.Team != c.team.name || r.Caller != "caller" || r.Tenant != c.team.tenant || r.Rule != want.rule || r.Procedure != c.o.procedure() ||
+			r.Reason != c.reason || r.Error != want.denied || want.shadow != strings.HasPrefix(r.Detail["shadow"], want.rule+": ") {
+			t.Errorf("%s, %s on %s by %s: on record as %+v, want %+v", c.team.name, c.o.procedure(), c.door, c.proof, r, want)
 		}
 	}
-	refused := c.Code == connect.CodePermissionDenied && c.Reason == "METHOD_DENIED"
-	if refused != (rule == "") || !refused && c.Code != 0 || !slices.Equal(got, kinds) {
-		t.Errorf("%s, %s on %s by %s: %v %s, records %v; want rule %q", c.team.name, c.o.procedure(), c.door, c.proof, c.Code, c.Reason, got, rule)
+	refused := c.Code == connect.CodePermissionDenied
+	if refused != (want.denied != "") || c.Reason != want.denied || !refused && c.Code != 0 || !slices.Equal(got, kinds) {
+		t.Errorf("%s, %s on %s by %s: %v %s, records %v; want %+v", c.team.name, c.o.procedure(), c.door, c.proof, c.Code, c.Reason, got, want)
 	}
 }
