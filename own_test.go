@@ -108,3 +108,35 @@ func TestOperatorKeys(t *testing.T) {
 		t.Errorf("readiness needs a key: %d", status)
 	}
 }
+
+// Failures to authenticate at the admin listener are counted with those at the
+// address for callers, and an operator's good key passes all the same.
+func TestOperatorsAndFailures(t *testing.T) {
+	g := start(t, withOperators, listening("failed_auth: {rate: 1, per: 1h, burst: 3}"))
+	who := func(p protocol, key string, admin bool) error {
+		_, err := g.itself(p, key, admin).WhoAmI(t.Context(), connect.NewRequest(&c1proxyv1.WhoAmIRequest{}))
+		return err
+	}
+	for i, admin := range []bool{true, false, true} {
+		if err := who(protocols[0], "nobody", admin); reasonOf(err) != "UNAUTHENTICATED" {
+			t.Fatalf("failure %d: %v", i, err)
+		}
+	}
+	for _, p := range rpcs {
+		for _, admin := range []bool{true, false} {
+			if err := who(p, "nobody", admin); reasonOf(err) != "TOO_MANY_FAILURES" {
+				t.Errorf("%s, a stranger at the admin listener %v: %v", p.name, admin, err)
+			}
+			good, wrong := "sync-bot", "on-call"
+			if admin {
+				good, wrong = wrong, good
+			}
+			if err := who(p, good, admin); err != nil {
+				t.Errorf("%s, %s at the admin listener %v: %v", p.name, good, admin, err)
+			}
+			if err := who(p, wrong, admin); reasonOf(err) != "TOO_MANY_FAILURES" {
+				t.Errorf("%s, %s at the admin listener %v: %v", p.name, wrong, admin, err)
+			}
+		}
+	}
+}

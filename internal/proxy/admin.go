@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/c1proxy/c1proxy/internal/audit"
@@ -45,10 +46,11 @@ func (p *Proxy) admin(own map[string]http.Handler) http.Handler {
 	return mux
 }
 
-// Ready probes every dependency: that the audit can append, and that each
-// tenant has a token, which it fetches if there is none. It also tells whether
-// each tenant's C1 answers, and whether each sink ships. It is false from the moment that the proxy begins to
-// stop.
+// Ready probes every dependency: that the audit can append, that each tenant has
+// a token, which it fetches if there is none, and that each issuer's keys are at
+// hand. It also tells of teams' own tokens, and whether each tenant's C1 answers,
+// Redis does, and each sink ships. It is false from the moment that the proxy
+// begins to stop.
 func (p *Proxy) Ready(ctx context.Context) readiness {
 	state := readiness{Ready: true, Checks: make(map[string]string)}
 	check := func(name string, err error) {
@@ -63,14 +65,12 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 	state.Checks["config"] = p.upToDate()
 	inForce := p.gateway.pinned()
 	defer inForce.unpin()
+	failed := inForce.tokens(ctx)
 	for name, t := range inForce.tenants {
-		_, err := t.own.source.Token(ctx)
-		check("token/"+name, err)
+		check("token/"+name, failed[t.own])
 		state.Checks["c1/"+name] = answering(t.upstream.State())
-	}
-	for name, t := range inForce.tenants { // after those that decide, whose time this would take
 		for team, a := range t.ofTeams {
-			state.Checks["token/"+name+"/"+team] = serving(ctx, a)
+			state.Checks["token/"+name+"/"+team] = serving(failed[a])
 		}
 	}
 	for _, s := range p.opened() {
@@ -85,10 +85,28 @@ func (p *Proxy) Ready(ctx context.Context) readiness {
 	return state
 }
 
+// tokens asks for a token with each credential, all at once, so that one that
+// hangs does not take the time of the others. It returns why there is none.
+func (e *edition) tokens(ctx context.Context) map[*access]error {
+	var asked sync.WaitGroup
+	var mu sync.Mutex
+	failed := make(map[*access]error)
+	for a := range e.accesses() {
+		asked.Go(func() {
+			_, err := a.source.Token(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			failed[a] = err
+		})
+	}
+	asked.Wait()
+	return failed
+}
+
 // serving says whether there is a token of a team's own credential. One that C1
 // refuses makes nobody unready: the other teams' calls are served.
-func serving(ctx context.Context, a *access) string {
-	if _, err := a.source.Token(ctx); err != nil {
+func serving(err error) string {
+	if err != nil {
 		return "warning: the team's calls are refused: " + err.Error()
 	}
 	return "ok"

@@ -189,6 +189,9 @@ func actorOf(r *audit.Record) *actor {
 // ofLog completes the event of the log itself.
 func (o *OCSF) ofLog(e *event, r *audit.Record) {
 	e.Message = "audit log: " + r.Event
+	if strings.HasPrefix(r.Event, "config_") || strings.HasPrefix(r.Event, "limits_") { // of the gateway
+		e.Message = product + ": " + r.Event
+	}
 	switch r.Event {
 	case audit.EventAlarm:
 		e.classify(classFinding, 1, "Create")

@@ -322,3 +322,16 @@ func TestOCSFIsBounded(t *testing.T) {
 		t.Errorf("an event has %d bytes", largest)
 	}
 }
+
+// An event says whose it is: the audit log's own, or the gateway's.
+func TestOCSFNamesWhoseEvent(t *testing.T) {
+	o := siem.NewOCSF(nil, "o", "v")
+	for event, want := range map[string]string{audit.EventStarted: "audit log: started", "config_reloaded": "c1proxy: config_reloaded",
+		"config_refused": "c1proxy: config_refused", "limits_local": "c1proxy: limits_local", "limits_shared": "c1proxy: limits_shared"} {
+		text, err := o.Encode(&audit.Record{ID: "x", Kind: audit.KindEvent, Event: event})
+		var said struct{ Message string }
+		if err != nil || json.Unmarshal(text, &said) != nil || said.Message != want {
+			t.Errorf("%s, %v, want %q", text, err, want)
+		}
+	}
+}
