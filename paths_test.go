@@ -92,7 +92,7 @@ func toPath(r *http.Request) (*http.Request, error) {
 	}
 	out.URL.Opaque, out.URL.RawQuery = path, query.Encode()
 	for name, values := range r.Header {
-		if name == "Authorization" || name == "C1proxy-Team" || name == "C1proxy-Reason" || name == "Content-Type" && body != nil {
+		if name == "Authorization" || name == "Origin" || name == "C1proxy-Team" || name == "C1proxy-Reason" || name == "Content-Type" && body != nil {
 			out.Header[name] = values
 		}
 	}

@@ -272,6 +272,7 @@ func (p *Proxy) stop() error {
 // Close releases everything at once. Serve calls it; a Proxy that never
 // served must be closed by its owner.
 func (p *Proxy) Close() error {
+	p.connections.retire() // which ends what watches beside the calls
 	var errs []error
 	for _, server := range []*http.Server{p.server, p.adminServer} {
 		if server != nil {
