@@ -303,7 +303,7 @@ func TestContainer(t *testing.T) {
 
 	health := b.image.command(t, "HEALTHCHECK")[1:]
 	ask := func() error {
-		asked, said := b.start(t, append(health, "http://"+serving.Admin+"/readyz")...)
+		asked, said := b.start(t, append(health, "http://"+serving.Admin)...)
 		text, _ := io.ReadAll(said)
 		if err := asked.Wait(); err != nil {
 			return fmt.Errorf("%w\n%s", err, text)
@@ -456,6 +456,9 @@ func TestSampleConfig(t *testing.T) {
 	secret := cfg.GetTenants()[0].GetCredential().GetClientSecret().GetFile()
 	if want := "/run/credentials/c1proxy.service/" + strings.Split(settings["LoadCredential"][0], ":")[0]; secret != want {
 		t.Errorf("the secret is %s; the unit puts it at %s", secret, want)
+	}
+	if reload := settings["ExecReload"]; len(reload) != 2 || reload[0] != settings["ExecStartPre"][0] || reload[1] != "/bin/kill -HUP $MAINPID" {
+		t.Errorf("a reload is %q: it checks what a start checks, and sends SIGHUP", reload)
 	}
 	state := "/var/lib/" + settings["StateDirectory"][0]
 	if volume := readImage(t)["VOLUME"][0]; volume != state {

@@ -14,7 +14,7 @@ const healthTimeout = 5 * time.Second
 
 // healthCommand is for a container that has no other program to ask with.
 type healthCommand struct {
-	URL string `arg:"" optional:"" default:"http://127.0.0.1:9090/readyz" help:"What to ask of the admin listener. (${default})"`
+	URL string `arg:"" optional:"" default:"http://127.0.0.1:9090/readyz" help:"What to ask of the admin listener; /readyz if it has no path. (${default})"`
 }
 
 // Run prints the answer: on stdout if it is 200, else in the error. No
@@ -25,6 +25,9 @@ func (h healthCommand) Run(ctx context.Context, t *terminal) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL, nil)
 	if err != nil {
 		return misconfigured{err}
+	}
+	if request.URL.Path == "" {
+		request.URL.Path = "/readyz"
 	}
 	response, err := new(http.Transport).RoundTrip(request)
 	if err != nil {

@@ -101,7 +101,7 @@ func (a *Authenticator) verify(ctx context.Context, text string, now time.Time) 
 	}
 	// The payload is the one that was read above: a compact JWS has one.
 	if _, err := signed.Verify(key.Key); err != nil {
-		return p, from, refuse(fault.Unauthenticated, "signature", "the token's signature is not that of issuer %s", issuer.cfg.Name)
+		return p, from, refuse(fault.Unauthenticated, "signature", "the token's signature does not fit the key that issuer %s has under its kid: get a new token (a new key needs a new kid)", issuer.cfg.Name)
 	}
 	if check, problem := issuer.check(claims, now); check != "" {
 		return p, from, refuse(fault.Unauthenticated, check, "the token %s", problem)

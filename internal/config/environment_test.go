@@ -73,11 +73,11 @@ func TestFromEnvironmentProblems(t *testing.T) {
 		{"TENANT_DOMAIN=" + canary, "CONDUCTORONE_TENANT_DOMAIN is set without a credential: set CONDUCTORONE_CLIENT_ID and CONDUCTORONE_CLIENT_SECRET too"},
 		{"ACCESS_TOKEN=" + canary, "nothing names the tenant: set CONDUCTORONE_TENANT_DOMAIN, for example acme.conductor.one"},
 		{"CLIENT_SECRET=s CLIENT_ID=" + canary, "CONDUCTORONE_CLIENT_ID is not a client id: set it as C1 gave it out, ID@HOST/USE"},
-		{"CLIENT_SECRET=s CLIENT_ID=x@127.0.0.1:8081/spc", "CONDUCTORONE_CLIENT_ID has a port: remove it (a port is only for tests and the sandbox, with allow_insecure: true beside it)"},
+		{"CLIENT_SECRET=s CLIENT_ID=x@127.0.0.1:8081/spc", "CONDUCTORONE_CLIENT_ID has a port: remove it (a port is only for tests and the sandbox, written in the configuration with allow_insecure: true)"},
 		{"CLIENT_SECRET=s TENANT_DOMAIN=acme CLIENT_ID=" + canary, "CONDUCTORONE_CLIENT_ID is not a client id: write it as C1 gave it out, for example clever-fox-42195@acme.conductor.one/spc"},
 		{"CLIENT_SECRET=s TENANT_DOMAIN=other CLIENT_ID=" + id, "CONDUCTORONE_CLIENT_ID belongs to acme.conductor.one, but the tenant's url names other.conductor.one: write a client id of this tenant, or its url"},
 		{"ACCESS_TOKEN=t TENANT_DOMAIN=other SERVER_URL=https://acme.conductor.one", "CONDUCTORONE_SERVER_URL and CONDUCTORONE_TENANT_DOMAIN name different hosts: unset one of them"},
-		{"ACCESS_TOKEN=t SERVER_URL=http://acme.conductor.one", "CONDUCTORONE_SERVER_URL is plain http, which shows tokens to the network: write https:// (http is only for tests and the sandbox, with allow_insecure: true beside it)"},
+		{"ACCESS_TOKEN=t SERVER_URL=http://acme.conductor.one", "CONDUCTORONE_SERVER_URL is plain http, which shows tokens to the network: write https:// (http is only for tests and the sandbox, written in the configuration with allow_insecure: true)"},
 		{"ACCESS_TOKEN=t SERVER_URL=https://" + canary + "@acme.conductor.one", "CONDUCTORONE_SERVER_URL holds a user or a password: remove it, what c1proxy proves itself with stands in credential"},
 		{"ACCESS_TOKEN=t TENANT_DOMAIN=acme.conductor.one/x", "CONDUCTORONE_TENANT_DOMAIN has a path: remove all that follows the host, also a / at the end"},
 	} {

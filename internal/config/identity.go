@@ -41,7 +41,7 @@ func issuerProblem(issuer *configv1.Issuer) string {
 	case strings.ContainsAny(issuer.GetUrl(), "?#"):
 		return "has a query or a fragment: " + wantIssuer
 	case u.Scheme == "http" && !issuer.GetAllowInsecure():
-		return "is plain http, by which anybody on the way can sign tokens: write https:// (http is only for tests, with allow_insecure: true beside it)"
+		return "is plain http, by which anybody on the way can sign tokens: write https:// (http is only for tests, written in the configuration with allow_insecure: true)"
 	case u.Scheme != "https" && u.Scheme != "http":
 		return "is not an https URL: " + wantIssuer
 	}

@@ -74,7 +74,7 @@ var identityProblems = []problemCase{
 		"13:24: teams[0].callers[0].oidc.issuer: there are no issuers: write one below issuers, with its name, url and audiences",
 	}},
 	issuer("plain http", "{name: a, url: http://a, audiences: [b]}",
-		"20:26: issuers[0].url: is plain http, by which anybody on the way can sign tokens: write https:// (http is only for tests, with allow_insecure: true beside it)"),
+		"20:26: issuers[0].url: is plain http, by which anybody on the way can sign tokens: write https:// (http is only for tests, written in the configuration with allow_insecure: true)"),
 	issuer("no issuer's URL", "{name: a, url: a, audiences: [b]}",
 		"20:26: issuers[0].url: is not the URL of an issuer: write it as it stands in the issuer's tokens (iss), for example https://login.example.com"),
 	issuer("another scheme", "{name: a, url: ftp://a, audiences: [b]}",

@@ -409,7 +409,7 @@ var tenantProblems = []problemCase{
 		`8:11: tenants[1].name: "acme" is the name of tenants[0] too: choose another`,
 	}},
 	{"plain http", "url: https://", "url: http://", []string{
-		"4:10: tenants[0].url: is plain http, which shows tokens to the network: write https:// (http is only for tests and the sandbox, with allow_insecure: true beside it)",
+		"4:10: tenants[0].url: is plain http, which shows tokens to the network: write https:// (http is only for tests and the sandbox, written in the configuration with allow_insecure: true)",
 	}},
 	{"other scheme", "url: https://", "url: ftp://", []string{
 		"4:10: tenants[0].url: is not an https URL: write https:// and the tenant's host, for example https://acme.conductor.one",
@@ -439,7 +439,7 @@ var tenantProblems = []problemCase{
 		"4:10: tenants[0].url: has a query or a fragment: remove all that follows the host",
 	}},
 	{"port", urlLine, "url: https://acme.conductor.one:443\n", []string{
-		"4:10: tenants[0].url: has a port: remove it (a port is only for tests and the sandbox, with allow_insecure: true beside it)",
+		"4:10: tenants[0].url: has a port: remove it (a port is only for tests and the sandbox, written in the configuration with allow_insecure: true)",
 	}},
 	{"colon without port", urlLine, "url: \"https://acme.conductor.one:\"\n", []string{
 		"4:10: tenants[0].url: has no valid port",
@@ -448,16 +448,16 @@ var tenantProblems = []problemCase{
 		"4:10: tenants[0].url: has no valid port",
 	}},
 	{"IPv4", urlLine, "url: https://192.0.2.1\n", []string{
-		"4:10: tenants[0].url: is an IP address: write the tenant's host (an address is only for tests and the sandbox, with allow_insecure: true beside it)",
+		"4:10: tenants[0].url: is an IP address: write the tenant's host (an address is only for tests and the sandbox, written in the configuration with allow_insecure: true)",
 	}},
 	{"IPv6", urlLine, "url: \"https://[2001:db8::1]\"\n", []string{
-		"4:10: tenants[0].url: is an IP address: write the tenant's host (an address is only for tests and the sandbox, with allow_insecure: true beside it)",
+		"4:10: tenants[0].url: is an IP address: write the tenant's host (an address is only for tests and the sandbox, written in the configuration with allow_insecure: true)",
 	}},
 	{"IPv4 in disguise", urlLine, "url: https://127.1\n", []string{
 		"4:10: tenants[0].url: has no valid host: write https:// and the tenant's host, for example https://acme.conductor.one",
 	}},
 	{"bare name", urlLine, "url: https://acme\n", []string{
-		"4:10: tenants[0].url: is a bare name: write the tenant's whole host (a bare name is only for tests and the sandbox, with allow_insecure: true beside it)",
+		"4:10: tenants[0].url: is a bare name: write the tenant's whole host (a bare name is only for tests and the sandbox, written in the configuration with allow_insecure: true)",
 	}},
 	{"name with underscore", urlLine, "url: https://ac_me.conductor.one\n", []string{
 		"4:10: tenants[0].url: has no valid host: write https:// and the tenant's host, for example https://acme.conductor.one",
@@ -670,7 +670,7 @@ var manyProblems = []problemCase{
 	{"everything at once", documented, "listn: {}\nlisten: {address: 7}\ntenants:\n- name: acme\n  url: http://acme.conductor.one\n  credential: {client_id: x, client_secret: {fil: /a}}\nteams:\n- name: A\n  tenant: b\n  limits: {team: {rate: 0, per: 1s, burst: 1}}\naudit: {}\n", []string{
 		`1:1: unknown key "listn": did you mean "listen"?`,
 		"2:19: listen.address: expected a text, found a number: write it in quotes",
-		"5:8: tenants[0].url: is plain http, which shows tokens to the network: write https:// (http is only for tests and the sandbox, with allow_insecure: true beside it)",
+		"5:8: tenants[0].url: is plain http, which shows tokens to the network: write https:// (http is only for tests and the sandbox, written in the configuration with allow_insecure: true)",
 		`6:46: tenants[0].credential.client_secret: unknown key "fil": did you mean "file"?`,
 		`8:9: teams[0].name: use lower-case letters, digits and "-", at most 63, and begin with a letter or a digit`,
 		`9:11: teams[0].tenant: no tenant is named "b": the tenants are acme`,

@@ -14,7 +14,7 @@ import (
 
 const (
 	wantURL     = "write https:// and the tenant's host, for example https://acme.conductor.one"
-	onlyForTest = "only for tests and the sandbox, with allow_insecure: true beside it"
+	onlyForTest = "only for tests and the sandbox, written in the configuration with allow_insecure: true"
 )
 
 // tenant checks one tenant's url and credential, and both against each other.

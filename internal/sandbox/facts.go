@@ -56,8 +56,8 @@ func (s *Server) Facts() Facts {
 	return facts
 }
 
-// Environ is the environment, as NAME=value, in which C1's own tools, and
-// c1proxy without a configuration, use the sandbox.
+// Environ is the environment, as NAME=value, in which C1's own tools use the
+// sandbox. c1proxy takes no plain http from it: see String.
 func (f Facts) Environ() []string {
 	return []string{
 		"CONDUCTORONE_SERVER_URL=" + f.URL,
@@ -74,6 +74,8 @@ func (f Facts) String() string {
 		name, value, _ := strings.Cut(entry, "=")
 		fmt.Fprintf(&b, "export %s='%s'\n", name, value)
 	}
+	fmt.Fprintf(&b, "\nIn c1proxy's configuration, with this environment:\n\ntenants:\n  - name: sandbox\n    url: %s\n    allow_insecure: true\n", f.URL)
+	fmt.Fprintf(&b, "    credential: {client_id: %q, client_secret: {env: CONDUCTORONE_CLIENT_SECRET}}\n", f.ClientID)
 	fmt.Fprintf(&b, "\nwithout a key:  %s  %s\n", f.PlainClientID, f.PlainClientSecret)
 	fmt.Fprintf(&b, "with DPoP:      %s  %s\n", f.DPoPClientID, f.DPoPClientSecret)
 	fmt.Fprintf(&b, "static token:   %s\n\n", f.StaticToken)

@@ -161,7 +161,7 @@ func TestFacts(t *testing.T) {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}
 	text := facts.String()
-	for _, part := range []string{h.URL(), "seed 42", facts.ClientID, facts.ClientSecret, facts.PlainClientSecret, facts.StaticToken,
+	for _, part := range []string{h.URL(), "seed 42", "url: " + h.URL() + "\n    allow_insecure: true\n", facts.ClientID, facts.ClientSecret, facts.PlainClientSecret, facts.StaticToken,
 		sandbox.AppID, sandbox.ConnectorID, sandbox.SyncLifecycleID} {
 		if !strings.Contains(text, part) {
 			t.Errorf("no %s in\n%s", part, text)
