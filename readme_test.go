@@ -17,21 +17,23 @@ import (
 	"github.com/c1proxy/c1proxy/internal/transcode"
 )
 
-func readme(t *testing.T) string {
+func readme(t *testing.T) string { t.Helper(); return document(t, "README.md") }
+
+func document(t *testing.T, name string) string {
 	t.Helper()
-	data, err := os.ReadFile("README.md")
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(data)
 }
 
-// The README names every key of the configuration and every reason of an
-// error, with the words of the code.
+// The README names every key of the configuration, and docs/errors.md every
+// reason of an error, with the words of the code.
 func TestReadmeIsWhole(t *testing.T) {
-	readme := readme(t)
+	readme, errors := readme(t), document(t, "docs/errors.md")
 	for _, reason := range fault.Reasons() {
-		if row := "| `" + string(reason) + "` | " + reason.Explain() + " |"; !strings.Contains(readme, row) {
+		if row := "| `" + string(reason) + "` | " + reason.Explain() + " |"; !strings.Contains(errors, row) {
 			t.Errorf("no row %s", row)
 		}
 	}
@@ -105,9 +107,9 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// The README says how what is dropped is counted.
-func TestReadmeNamesStrays(t *testing.T) {
-	readme, metrics := readme(t), telemetry.New()
+// docs/operate.md says how what is dropped is counted.
+func TestStraysAreNamed(t *testing.T) {
+	operate, metrics := document(t, "docs/operate.md"), telemetry.New()
 	for _, direction := range []telemetry.Direction{telemetry.Request, telemetry.Forwarded, telemetry.Answer} {
 		for _, kind := range []transcode.Kind{transcode.UnknownField, transcode.UnknownEnum, transcode.UnknownType, transcode.NullElement} {
 			metrics.Procedure("p").Strayed(direction, kind.String(), 1)
@@ -118,7 +120,7 @@ func TestReadmeNamesStrays(t *testing.T) {
 				t.Errorf("no metric %s", line)
 			}
 			for _, name := range []string{"c1proxy_strays_total", string(direction), kind.String()} {
-				if !strings.Contains(readme, "`"+name+"`") {
+				if !strings.Contains(operate, "`"+name+"`") {
 					t.Errorf("%s is not there", name)
 				}
 			}

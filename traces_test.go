@@ -306,7 +306,7 @@ func checkAttempt(t *testing.T, g *gateway, span *tracepb.Span, i int, f fate) {
 // checkKeys holds what came against the documented list, both ways.
 func checkKeys(t *testing.T, c *collector) {
 	t.Helper()
-	readme, err := os.ReadFile("README.md")
+	page, err := os.ReadFile("docs/operate.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,8 +319,8 @@ func checkKeys(t *testing.T, c *collector) {
 		}
 	}
 	for key, text := range documented {
-		if row := "| `" + key + "` | " + text + " |"; !strings.Contains(string(readme), row) {
-			t.Errorf("the README has no row %s", row)
+		if row := "| `" + key + "` | " + text + " |"; !strings.Contains(string(page), row) {
+			t.Errorf("docs/operate.md has no row %s", row)
 		}
 		if !c.keys[key] {
 			t.Errorf("no span has %s", key)

@@ -32,7 +32,7 @@ func TestFleetCluster(t *testing.T) {
 	eventually(t, "the replica goes on alone", func() bool { return spend(t, a, set).Local })
 }
 
-// TestFleetUser: c1proxy needs no more of Redis than the README says.
+// TestFleetUser: c1proxy needs no more of Redis than docs/gateway.md says.
 func TestFleetUser(t *testing.T) {
 	server := redistest.Start(t, "--user", "c1proxy", "on", ">secret", "~c1proxy:*", "+hello", "+auth", "+ping", "+cluster|slots", "+cluster|shards",
 		"+eval", "+evalsha", "+get", "+set", "+time", "+zadd", "+zrem", "+zcount", "+zremrangebyscore", "+pttl", "+pexpire")
