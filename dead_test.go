@@ -130,7 +130,8 @@ func TestBlackHole(t *testing.T) {
 	first := g.burst(callers)
 	<-done
 	silent := first.reasons["deadline_exceeded DEADLINE_EXCEEDED"]
-	if shed := first.reasons["unavailable OVERLOADED"]; silent == 0 || silent > slots || shed != callers-silent {
+	// On a slow machine the silence is noticed while the last calls come.
+	if shed := first.reasons["unavailable OVERLOADED"] + first.reasons["unavailable UPSTREAM_DOWN"]; silent == 0 || silent > slots || shed != callers-silent {
 		t.Errorf("of %d callers: %v", callers, first.reasons)
 	}
 	shortest := first.at("DEADLINE_EXCEEDED", 0)
@@ -138,7 +139,7 @@ func TestBlackHole(t *testing.T) {
 		t.Errorf("nine of ten were shed within %v, while the silence lasted %v", p90, shortest)
 	}
 	second := g.burst(callers)
-	if second.reasons["unavailable UPSTREAM_DOWN"] < callers-2 {
+	if second.reasons["unavailable UPSTREAM_DOWN"] < callers*99/100 {
 		t.Fatalf("of %d more: %v", callers, second.reasons)
 	}
 	t.Logf("%d callers of a C1 that is silent: %v", callers, first.reasons)

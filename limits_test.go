@@ -112,7 +112,7 @@ func TestLimitsHold(t *testing.T) {
 			most := burst + rate*time.Since(begun).Seconds()
 			got := float64(accepted.Load())
 			t.Logf("%d replicas accepted %.0f of %.1f (%+.2f%%), the burst is %.0f%%", tt.replicas, got, most, 100*(got/most-1), 100*burst/most)
-			if got > tt.tolerance*most || got < 0.8*most {
+			if got > tt.tolerance*most || got < burst { // all of a burst, at the least, however slow the machine is
 				t.Errorf("accepted %.0f of %.1f", got, most)
 			}
 			if server != nil {
