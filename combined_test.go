@@ -197,7 +197,13 @@ func TestRemovedWhileItWaits(t *testing.T) {
 			if waitsFor == "Redis" {
 				server.Signal(syscall.SIGSTOP)
 			}
-			go func() { answered <- g.list() }()
+			go func() { // no call waits for long for a slot: where one has given up, the next waits
+				err := g.list()
+				for waitsFor == "a slot" && reasonOf(err) == "OVERLOADED" {
+					err = g.list()
+				}
+				answered <- err
+			}()
 			if waitsFor == "a slot" {
 				until(t, "the second waits", func() bool { return strings.Contains(g.metrics(), `c1proxy_tenant_waiting{tenant="acme"} 1`) })
 			}
@@ -212,8 +218,8 @@ func TestRemovedWhileItWaits(t *testing.T) {
 				t.Errorf("a call of the team that is gone: %v", err)
 			}
 			release()
-			for range 2 { // the wait for a slot may have been too long
-				if err := <-answered; err != nil && reasonOf(err) != "OVERLOADED" && reasonOf(err) != "UNAUTHENTICATED" {
+			for range 2 { // the second may have come too late
+				if err := <-answered; err != nil && reasonOf(err) != "UNAUTHENTICATED" {
 					t.Errorf("a call that was under way: %v", err)
 				}
 			}
