@@ -58,7 +58,7 @@ func TestLimitsHold(t *testing.T) {
 		tolerance float64
 	}{{1, 1.01}, {3, 1.05}} {
 		t.Run(fmt.Sprint(tt.replicas), func(t *testing.T) {
-			const rate, burst = 60, 130
+			const rate, burst = 30, 130
 			var server *redistest.Server
 			change := func(s *setup) { s.keys = []string{fmt.Sprintf("limit: {rate: %d, per: 1s, burst: %d}", rate, burst)} }
 			if tt.replicas > 1 {
@@ -71,7 +71,7 @@ func TestLimitsHold(t *testing.T) {
 			for range tt.replicas {
 				gateways = append(gateways, start(t, change))
 			}
-			var accepted atomic.Int64
+			var accepted, refused atomic.Int64
 			ctx, cancel := context.WithCancel(t.Context())
 			var group sync.WaitGroup
 			begun := time.Now()
@@ -85,6 +85,7 @@ func TestLimitsHold(t *testing.T) {
 							case http.StatusOK:
 								accepted.Add(1)
 							case http.StatusTooManyRequests:
+								refused.Add(1)
 								time.Sleep(5 * time.Millisecond)
 							default:
 								t.Errorf("status %d: %s", status, body)
@@ -94,7 +95,8 @@ func TestLimitsHold(t *testing.T) {
 					})
 				}
 			}
-			time.Sleep(1500 * time.Millisecond)
+			until(t, "the burst is used up", func() bool { return refused.Load() > 0 })
+			time.Sleep(time.Second)
 			if server != nil {
 				server.Kill()
 				for _, g := range gateways {
