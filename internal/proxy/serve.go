@@ -36,10 +36,10 @@ type raw struct {
 	body  []byte
 }
 
-// travel is the line of a call from the policy's second look on, and reads like the promise that
-// it keeps: nothing reaches C1 before the intent is durable, and nothing is
-// answered before the outcome is. The answer is ready to be encoded, and the
-// call has its final record.
+// travel is the line of a call from the policy's second look on, and reads like
+// the promise that it keeps: nothing reaches C1 before the intent is durable, and
+// nothing is answered before the outcome is. The answer is ready to be encoded,
+// and the call has its final record.
 func (b *binding) travel(ctx context.Context, c *call, in inbound) answer {
 	if c.pending {
 		if err := b.permitRequest(c, &in); err != nil {

@@ -126,9 +126,6 @@ func (f *Fleet) State() State {
 	return f.store.state()
 }
 
-// Evicted returns how many buckets were pushed out: see Limiter.Evicted.
-func (f *Fleet) Evicted() uint64 { return f.local.Evicted() }
-
 // Close lets go of Redis. Spend goes on alone.
 func (f *Fleet) Close() {
 	if f != nil && f.store != nil {
