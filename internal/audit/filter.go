@@ -44,6 +44,16 @@ func (f Filter) Check() error {
 	return err
 }
 
+// Matcher returns what tells whether a record matches, safe for concurrent use.
+// The error is of a method that is none.
+func (f Filter) Matcher() (func(*Record) bool, error) {
+	m, err := newMatcher(f)
+	if err != nil {
+		return nil, err
+	}
+	return m.match, nil
+}
+
 // columns are the fields with few different values: an index holds a dictionary
 // of each. wanted is what a filter asks of it; empty matches all.
 var columns = [...]struct {

@@ -39,6 +39,9 @@ type Range struct {
 	Removed func(from, oldest uint64)
 	// Most bounds the records of one yield. 0 stands for 256.
 	Most int
+	// Looked, if it is not nil, is called each quarter of a second while Follow
+	// waits, with the number of the next record. Its error ends Follow.
+	Looked func(next uint64) error
 }
 
 // A RemovedError is the error of a log whose record From was asked for, and has
@@ -83,6 +86,11 @@ func Follow(ctx context.Context, dir string, want Range, yield func([]Record) er
 		}
 		if !want.Wait || want.End > 0 && f.next >= want.End {
 			return nil
+		}
+		if want.Looked != nil {
+			if err := want.Looked(f.next); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-poll.C:

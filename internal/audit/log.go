@@ -370,6 +370,12 @@ func (l *Log) Healthy() error {
 // VerifierKey is the public half of the log's key, for [Verify].
 func (l *Log) VerifierKey() string { return l.key.VerifierKey() }
 
+// Origin is the log's name in its signed heads.
+func (l *Log) Origin() string { return l.key.Origin() }
+
+// Dir is the log's directory.
+func (l *Log) Dir() string { return l.cfg.Dir }
+
 // Stats returns the counts of now. It is cheap.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()

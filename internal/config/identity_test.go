@@ -66,7 +66,7 @@ var identityProblems = []problemCase{
 		`20:126: admin.keys[1].name: "a" is the name of admin.keys[0] too: choose another`),
 	operator("no scope", "{name: a, sha256: "+other+"}, {name: b, sha256: "+third+", scopes: [everything]}",
 		"20:16: admin.keys[0].scopes: is empty: write one item, or remove what holds it",
-		"20:194: admin.keys[1].scopes[0]: must be explain or limits"),
+		"20:194: admin.keys[1].scopes[0]: must be explain or limits or audit"),
 	{"no authorities", keysLine, "mtls: {dns_san: a}", []string{
 		"13:9: teams[0].callers[0].mtls: has no use without listen.tls.client_ca_file, the authorities that vouch for certificates",
 	}},

@@ -42,6 +42,12 @@ const (
 	DeadlineExceeded           Reason = "DEADLINE_EXCEEDED"
 	Canceled                   Reason = "CANCELED"
 	ShuttingDown               Reason = "SHUTTING_DOWN"
+	StreamEnded                Reason = "STREAM_ENDED"
+	AuditDenied                Reason = "AUDIT_DENIED"
+	AuditBusy                  Reason = "AUDIT_BUSY"
+	AuditUnreadable            Reason = "AUDIT_UNREADABLE"
+	RecordNotFound             Reason = "RECORD_NOT_FOUND"
+	RecordNotSigned            Reason = "RECORD_NOT_SIGNED"
 	Internal                   Reason = "INTERNAL"
 )
 
@@ -80,6 +86,12 @@ var explained = map[Reason]string{
 	DeadlineExceeded:           "the time allowed for the call ran out",
 	Canceled:                   "the caller gave up",
 	ShuttingDown:               "c1proxy is stopping and takes no new calls",
+	StreamEnded:                "c1proxy stops, or its configuration was replaced, so the stream has ended: begin another one where it ended",
+	AuditDenied:                "the audit's records of other teams are for callers with the grant `auditor` alone",
+	AuditBusy:                  "as many are reading the audit as c1proxy lets at once",
+	AuditUnreadable:            "the audit cannot be read there: it is damaged, or its disk does not answer",
+	RecordNotFound:             "the audit has no such record that the caller may see, or retention has removed it",
+	RecordNotSigned:            "no signed head covers the record yet",
 	Internal:                   "c1proxy failed inside",
 }
 

@@ -1,10 +1,8 @@
 package proxy
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +34,10 @@ type gateway struct {
 	load    load
 	// longest is the longest call of the edition at start.
 	longest time.Duration
+	// readers are those who read the audit, and tails those who follow it.
+	readers    readers
+	catchingUp chan struct{} // tails that read what is long on record
+	tails      ration
 	// failures are those to authenticate.
 	failures   *failures
 	preflights preflights
@@ -59,6 +61,8 @@ type binding struct {
 	// open names the rule by which every authenticated caller may call the
 	// procedure; "" where the policy decides.
 	open string
+	// local is the destination, if c1proxy itself is.
+	local Local
 }
 
 // An errorWriter writes an error in the form of a door.
@@ -84,7 +88,7 @@ func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) d
 		b := binding{gateway: g, route: r, destination: destinationOf(r),
 			metrics: g.metrics.Procedure(r.Method()), errors: errors}
 		if local, ok := b.destination.(Local); ok {
-			b.open = local.Open
+			b.local, b.open, b.stream = local, local.Open, local.stream != nil
 		}
 		all.rpc[r.Procedure] = line(&b, newHandler(&b, options))
 		if r.Verb != "" {
@@ -101,43 +105,15 @@ func (g *gateway) bind(routes []*route.Route, destinationOf func(*route.Route) d
 	return all
 }
 
-// bindStream puts a streaming handler of someone else's on the line, as a
-// procedure that every authenticated caller may call. A stream waits for its
-// caller until the gateway stops, or who may call is decided anew.
-func (g *gateway) bindStream(procedure, rule string, inner http.Handler) http.Handler {
-	b := &binding{gateway: g, route: &route.Route{Procedure: procedure, ReadOnly: true},
-		metrics: g.metrics.Procedure(procedure[1:]), errors: connect.NewErrorWriter(), stream: true, open: rule}
-	return line(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The server's deadlines are for one message; without others, a stream
-		// would end with them. Where there is nothing to set, they stay.
-		controller, end := http.NewResponseController(w), time.Now().Add(streamTimeout)
-		_ = errors.Join(controller.SetReadDeadline(end), controller.SetWriteDeadline(end))
-		ended := make(chan struct{})
-		var watch sync.WaitGroup
-		watch.Go(func() {
-			select {
-			case <-g.stopping:
-			case <-callFrom(r.Context()).edition.replaced:
-			case <-ended:
-				return
-			}
-			_ = controller.SetReadDeadline(time.Now()) // the caller is heard no more
-		})
-		defer watch.Wait() // the controller is of no use after the handler
-		defer close(ended)
-		inner.ServeHTTP(w, r)
-	}))
-}
-
 // logFault logs what an operator must see: faults on our side or C1's, with
 // their cause. What a caller did wrong is in the audit and the metrics, and so
 // is what comes by the thousand when C1 is down or slow, which is logged once.
 func (g *gateway) logFault(c *call, f *fault.Fault) {
-	if f.Reason == fault.Overloaded || f.Reason == fault.UpstreamDown {
+	if f.Reason == fault.Overloaded || f.Reason == fault.UpstreamDown || f.Reason == fault.StreamEnded {
 		return
 	}
 	switch f.Code {
-	case connect.CodeUnavailable, connect.CodeInternal, connect.CodeUnknown, connect.CodeDeadlineExceeded:
+	case connect.CodeUnavailable, connect.CodeInternal, connect.CodeUnknown, connect.CodeDeadlineExceeded, connect.CodeDataLoss:
 		g.logger.Warn("a call failed", append(c.names(), "fault", f)...)
 	}
 }

@@ -63,6 +63,8 @@ type call struct {
 	status int
 	// fault is what the call was refused with or failed with; nil if it was not.
 	fault *fault.Fault
+	// stream is an answer of c1proxy's own that lasts; nil of any other.
+	stream *stream
 	// span is the call's trace; nil if it is not traced.
 	span *telemetry.Span
 	// recorded says that the call has, or will have, its final record.

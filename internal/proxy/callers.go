@@ -27,6 +27,7 @@ func (e *edition) openCallers(cfg *configv1.Config, before *edition, g *gateway)
 		return err
 	}
 	callers.Logger = g.logger
+	e.grants = grantsOf(cfg)
 	if file := cfg.GetListen().GetTls().GetClientCaFile(); before != nil {
 		e.authorities = before.authorities // of the same file: see changeable
 		callers.Authorities = e.authorities
@@ -116,6 +117,24 @@ func callersOf(cfg *configv1.Config) (out authn.Config, err error) {
 		}
 	}
 	return out, nil
+}
+
+// grantsOf are the grants of the callers that have any.
+func grantsOf(cfg *configv1.Config) map[callerKey][]string {
+	grants := make(map[callerKey][]string)
+	for _, team := range cfg.GetTeams() {
+		for _, caller := range team.GetCallers() {
+			if len(caller.GetGrants()) > 0 {
+				grants[callerKey{team.GetName(), caller.GetName()}] = caller.GetGrants()
+			}
+		}
+	}
+	return grants
+}
+
+// granted tells whether the caller has a grant.
+func (c *call) granted(grant string) bool {
+	return slices.Contains(c.edition.grants[callerKey{c.who.Team, c.who.Caller}], grant)
 }
 
 // apiKey is a key of a caller's.

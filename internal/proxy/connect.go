@@ -100,6 +100,9 @@ func (f *inflater) Read(p []byte) (int, error) {
 // newHandler makes the handler of one procedure. A method without side
 // effects, and only such a one, also answers Connect's GET.
 func newHandler(b *binding, options []connect.HandlerOption) http.Handler {
+	if b.stream {
+		return b.lasting(connect.NewServerStreamHandler(b.route.Procedure, b.serveStream, options...))
+	}
 	if b.route.ReadOnly {
 		options = append(options[:len(options):len(options)], connect.WithIdempotency(connect.IdempotencyNoSideEffects))
 	}

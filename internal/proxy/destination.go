@@ -136,7 +136,8 @@ func outcomeOf(sent bool, f *fault.Fault) audit.Outcome {
 // A Local is a procedure that c1proxy answers itself, on the same line as
 // every other.
 type Local struct {
-	// Method is the procedure's descriptor. It must be unary.
+	// Method is the procedure's descriptor. It must be unary, or a stream of
+	// c1proxy's own.
 	Method protoreflect.MethodDescriptor
 	// Open names the rule by which every authenticated caller may call the
 	// procedure; "" where the policy decides.
@@ -146,8 +147,15 @@ type Local struct {
 	// its message decoded. header and trailer may be nil. An error that is no
 	// *connect.Error is internal, and its text stays in the log.
 	Handle func(ctx context.Context, request connect.AnyRequest, message proto.Message) (response proto.Message, header, trailer http.Header, err error)
+	// stream answers, in place of Handle, with any number of messages until the
+	// context ends.
+	stream func(ctx context.Context, c *call, message proto.Message, send func(proto.Message) error) error
 	// note keeps what of a request the records are to hold; nil for nothing.
 	note func(*call, proto.Message)
+	// scope is what an operator's key must have; "" if any will do.
+	scope string
+	// grant, if a caller has it, is the rule by which it calls, in place of Open.
+	grant string
 }
 
 func (l Local) prepare(caller context.Context, c *call, in inbound) (exchange, error) {

@@ -30,8 +30,10 @@ type edition struct {
 	authorities *authn.Authorities
 	toIssuers   []*forward.Transport
 	operators   *operators
-	policy      *policy.Policy
-	limits      map[callerKey]*limits
+	// grants are what callers may do beyond their teams' rules.
+	grants map[callerKey][]string
+	policy *policy.Policy
+	limits map[callerKey]*limits
 	// configured are all limits, sorted by name.
 	configured []*configured
 	tenants    map[string]*tenant

@@ -82,6 +82,8 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	p.gateway.stopping = p.connections.quit
 	p.gateway.load.most = int64(cfg.GetListen().GetMaxCalls())
 	p.gateway.load.memory.open()
+	p.gateway.readers, p.gateway.catchingUp = newReaders(), make(chan struct{}, maxCatchingUp)
+	p.gateway.tails = ration{most: min(maxTails, max(1, int(p.gateway.load.most/4))), each: tailsEach}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())

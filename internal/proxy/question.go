@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -25,7 +26,7 @@ import (
 const maxName = 256
 
 // explain answers Explain.
-func (g *gateway) explain(c *call, r *c1proxyv1.ExplainRequest) (*c1proxyv1.ExplainResponse, error) {
+func (g *gateway) explain(_ context.Context, c *call, r *c1proxyv1.ExplainRequest) (*c1proxyv1.ExplainResponse, error) {
 	q := Question{Caller: r.GetCaller(), Subject: r.GetSubject(), Reason: r.GetReason(), Method: r.GetMethod()}
 	if r.Claims != nil {
 		q.Claims = r.GetClaims().AsMap()
@@ -71,7 +72,7 @@ func wordsOf(e policy.Explanation) string {
 }
 
 // limits answers Limits.
-func (g *gateway) limits(c *call, r *c1proxyv1.LimitsRequest) (*c1proxyv1.LimitsResponse, error) {
+func (g *gateway) limits(_ context.Context, c *call, r *c1proxyv1.LimitsRequest) (*c1proxyv1.LimitsResponse, error) {
 	q := Question{Caller: r.GetCaller(), Method: r.GetMethod()}
 	who, err := c.about(q)
 	if err != nil {
@@ -149,10 +150,14 @@ func noteQuestion(c *call, message proto.Message) {
 	if !ok {
 		return
 	}
-	for _, f := range []audit.Field{{Name: "caller", Value: q.GetCaller()}, {Name: "method", Value: q.GetMethod()}} {
-		text := authn.Scrub(f.Value)
-		if f.Value = strings.ToValidUTF8(text[:min(len(text), maxName)], ""); f.Value != "" {
-			c.request = append(c.request, f)
-		}
+	c.noteAsked("caller", q.GetCaller())
+	c.noteAsked("method", q.GetMethod())
+}
+
+// noteAsked keeps a name that is asked for, if it is not "".
+func (c *call) noteAsked(name, value string) {
+	text := authn.Scrub(value)
+	if text = strings.ToValidUTF8(text[:min(len(text), maxName)], ""); text != "" {
+		c.request = append(c.request, audit.Field{Name: name, Value: text})
 	}
 }

@@ -145,6 +145,9 @@ func record(b *binding, next http.Handler) http.Handler {
 			return
 		}
 		code := c.answeredCode()
+		if code == 0 && c.stream != nil {
+			code = connect.CodeInvalidArgument // Connect's streams say so behind a status of 200
+		}
 		if code != 0 {
 			// The answer is connect's; only the record and the metrics need a fault.
 			reason := cmp.Or(refusals[code], fault.BadRequest)
@@ -195,11 +198,7 @@ func limitBody(b *binding, next http.Handler) http.Handler {
 func authenticate(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*call)
-		callers := c.edition.callers
-		if b.admin {
-			callers = c.edition.operators.callers
-		}
-		who, err := callers.Authenticate(r)
+		who, err := c.known().Authenticate(r)
 		c.who = who // of a refused one, what was proven
 		if err != nil {
 			f := b.gateway.countFailure(c, fault.Of(err))
@@ -212,6 +211,14 @@ func authenticate(b *binding, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// known are those who may make the call.
+func (c *call) known() *authn.Authenticator {
+	if c.binding.admin {
+		return c.edition.operators.callers
+	}
+	return c.edition.callers
 }
 
 func authorize(b *binding, next http.Handler) http.Handler {
@@ -229,16 +236,20 @@ func authorize(b *binding, next http.Handler) http.Handler {
 func (b *binding) allow(c *call) (err error) {
 	switch {
 	case b.admin:
-		c.rule, err = c.edition.operators.allow(c.who, b.route.Descriptor.Name())
+		c.rule, err = c.edition.operators.allow(c.who, b.local.scope)
 	case b.open != "":
-		c.rule = b.open
+		if c.rule = b.open; c.granted(b.local.grant) {
+			c.rule = b.local.grant
+		}
 	default:
 		_, err = b.permit(c, nil, "")
 	}
 	return err
 }
 
-// limitLoad takes a call on, or refuses it before its body is read.
+// limitLoad takes a call on, or refuses it before its body is read. A stream has
+// its place until it ends: it takes memory as others do, and is waited for when
+// c1proxy stops. Those that last are bounded so that others have places left.
 func limitLoad(b *binding, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, load := w.(*call), &b.gateway.load

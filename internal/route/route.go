@@ -120,8 +120,8 @@ func Local(types MessageTypes, method protoreflect.MethodDescriptor) (*Route, er
 	}
 	options, _ := method.Options().(*descriptorpb.MethodOptions)
 	r.ReadOnly = options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
-	if method.IsStreamingClient() || method.IsStreamingServer() {
-		return nil, fmt.Errorf("load route %s: streams are not supported", r.Method())
+	if method.IsStreamingClient() {
+		return nil, fmt.Errorf("load route %s: streams of requests are not supported", r.Method())
 	}
 	var err error
 	if r.Stability, err = stability(method); err != nil {

@@ -65,7 +65,7 @@ type RecordFilter struct {
 	// Values that must be among the path's or among the other recorded fields of the
 	// request. An empty name stands for any.
 	Values []*NamedValue `protobuf:"bytes,15,rep,name=values,proto3" json:"values,omitempty"`
-	// connect, grpc, grpc_web or rest.
+	// connect, grpc, grpc-web or rest.
 	Door          string `protobuf:"bytes,16,opt,name=door,proto3" json:"door,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -661,9 +661,9 @@ type Record struct {
 	Tenant          string `protobuf:"bytes,10,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// What names the caller's proof; never the proof.
 	Credential string `protobuf:"bytes,11,opt,name=credential,proto3" json:"credential,omitempty"`
-	// /package.Service/Method
+	// package.Service/Method
 	Procedure string `protobuf:"bytes,12,opt,name=procedure,proto3" json:"procedure,omitempty"`
-	// connect, grpc, grpc_web or rest.
+	// connect, grpc, grpc-web or rest.
 	Door string `protobuf:"bytes,13,opt,name=door,proto3" json:"door,omitempty"`
 	// The address that called.
 	Peer           string `protobuf:"bytes,14,opt,name=peer,proto3" json:"peer,omitempty"`

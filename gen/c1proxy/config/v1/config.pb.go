@@ -1043,7 +1043,10 @@ type Caller struct {
 	Oidc *Oidc `protobuf:"bytes,3,opt,name=oidc,proto3" json:"oidc,omitempty"`
 	// The client certificates that are this caller's. They need
 	// listen.tls.client_ca_file.
-	Mtls          *Mtls `protobuf:"bytes,4,opt,name=mtls,proto3" json:"mtls,omitempty"`
+	Mtls *Mtls `protobuf:"bytes,4,opt,name=mtls,proto3" json:"mtls,omitempty"`
+	// What the caller may do beyond its team's rules: auditor sees the audit of all
+	// teams (c1proxy.v1.AuditService). Without it a caller sees its own team's.
+	Grants        []string `protobuf:"bytes,5,rep,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1102,6 +1105,13 @@ func (x *Caller) GetOidc() *Oidc {
 func (x *Caller) GetMtls() *Mtls {
 	if x != nil {
 		return x.Mtls
+	}
+	return nil
+}
+
+func (x *Caller) GetGrants() []string {
+	if x != nil {
+		return x.Grants
 	}
 	return nil
 }
@@ -2610,8 +2620,9 @@ type AdminKey struct {
 	// When the key ends to prove anything (RFC 3339). Without it the key lives
 	// until it is removed.
 	Expires string `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
-	// What the key may ask: explain (what a caller may do, and why) and limits
-	// (a caller's limits and their levels). Required.
+	// What the key may ask: explain (what a caller may do, and why), limits (a
+	// caller's limits and their levels) and audit (the records of all teams).
+	// Required.
 	Scopes        []string `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2970,12 +2981,13 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"credential\x18\n" +
 	" \x01(\v2\x1d.c1proxy.config.v1.CredentialR\n" +
-	"credential\"\xe6\x01\n" +
+	"credential\"\x95\x02\n" +
 	"\x06Caller\x12B\n" +
 	"\x04name\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\bsync-botR\x04name\x12>\n" +
 	"\bapi_keys\x18\x02 \x03(\v2\x19.c1proxy.config.v1.ApiKeyB\b\xbaH\x05\x92\x01\x02\x10\x02R\aapiKeys\x12+\n" +
 	"\x04oidc\x18\x03 \x01(\v2\x17.c1proxy.config.v1.OidcR\x04oidc\x12+\n" +
-	"\x04mtls\x18\x04 \x01(\v2\x17.c1proxy.config.v1.MtlsR\x04mtls\"\xef\x03\n" +
+	"\x04mtls\x18\x04 \x01(\v2\x17.c1proxy.config.v1.MtlsR\x04mtls\x12-\n" +
+	"\x06grants\x18\x05 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x18\x01\"\vr\tR\aauditorR\x06grants\"\xef\x03\n" +
 	"\x06Issuer\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(\xc8\x01\x01r#2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\x05loginR\x04name\x129\n" +
 	"\x03url\x18\x02 \x01(\tB'\xbaH$\xc8\x01\x01r\x1f\x18\x80\x04\x92\x02\x19https://login.example.comR\x03url\x129\n" +
@@ -3107,12 +3119,12 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\x05Admin\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12/\n" +
 	"\x04keys\x18\n" +
-	" \x03(\v2\x1b.c1proxy.config.v1.AdminKeyR\x04keys\"\xc9\x02\n" +
+	" \x03(\v2\x1b.c1proxy.config.v1.AdminKeyR\x04keys\"\xd0\x02\n" +
 	"\bAdminKey\x12A\n" +
 	"\x04name\x18\x01 \x01(\tB-\xbaH*\xc8\x01\x01r%2\x19^[a-z0-9][a-z0-9-]{0,62}$\x92\x02\aon-callR\x04name\x123\n" +
 	"\x06sha256\x18\x02 \x01(\tB\x1b\xbaH\x18\xc8\x01\x01r\x132\x11^[0-9a-fA-F]{64}$R\x06sha256\x12\x8b\x01\n" +
-	"\aexpires\x18\x03 \x01(\tBq\xbaHn\xd8\x01\x01ri2P^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$\x92\x02\x142030-01-31T00:00:00ZR\aexpires\x127\n" +
-	"\x06scopes\x18\x04 \x03(\tB\x1f\xbaH\x1c\x92\x01\x19\b\x01\x18\x01\"\x13r\x11R\aexplainR\x06limitsR\x06scopes\">\n" +
+	"\aexpires\x18\x03 \x01(\tBq\xbaHn\xd8\x01\x01ri2P^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$\x92\x02\x142030-01-31T00:00:00ZR\aexpires\x12>\n" +
+	"\x06scopes\x18\x04 \x03(\tB&\xbaH#\x92\x01 \b\x01\x18\x01\"\x1ar\x18R\aexplainR\x06limitsR\x05auditR\x06scopes\">\n" +
 	"\tTelemetry\x121\n" +
 	"\x06traces\x18\x01 \x01(\v2\x19.c1proxy.config.v1.TracesR\x06traces\"\xe8\x02\n" +
 	"\x06Traces\x12Q\n" +

@@ -429,7 +429,7 @@ export declare type Record = Message<"c1proxy.v1.Record"> & {
   credential: string;
 
   /**
-   * /package.Service/Method
+   * package.Service/Method
    *
    * @generated from field: string procedure = 12;
    */
