@@ -1,0 +1,34 @@
+// Bundles each src/**/*.test.ts and runs it with node:test.
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const out = join(here, "node_modules", ".unit");
+const wanted = process.argv.slice(2);
+const tests = readdirSync(join(here, "src"), { recursive: true })
+  .filter((name) => name.endsWith(".test.ts") && (wanted.length === 0 || wanted.some((part) => name.includes(part))));
+if (tests.length === 0) throw new Error(`no test has ${wanted.join(" or ")} in its name`);
+rmSync(out, { recursive: true, force: true });
+mkdirSync(out, { recursive: true });
+await build({
+  absWorkingDir: here,
+  entryPoints: tests.map((name) => join("src", name)),
+  outdir: out,
+  outbase: "src",
+  outExtension: { ".js": ".mjs" },
+  bundle: true,
+  platform: "node",
+  format: "esm",
+  sourcemap: "inline",
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  logLevel: "warning",
+});
+const run = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...tests.map((name) => join(out, name.replace(/\.ts$/, ".mjs")))], {
+  cwd: here,
+  stdio: "inherit",
+});
+process.exit(run.status ?? 1);
