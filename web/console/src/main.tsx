@@ -1,6 +1,6 @@
 import { render } from "preact";
 import { App } from "./app";
-import "./style.css";
+import "./style/index.css";
 
 const root = document.getElementById("root");
 if (root) render(<App />, root);

@@ -1,0 +1,55 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+import { Button } from "./button";
+
+/**
+ * A modal dialog, open for as long as it is rendered. Escape, the button and a
+ * press outside of it close it, except while it is locked.
+ */
+export function Dialog({ title, children, onClose, locked = false, wide = false, side = false }: {
+  title: string;
+  children: ComponentChildren;
+  onClose: () => void;
+  locked?: boolean;
+  wide?: boolean;
+  /** Shows it as a panel at the side, for the details of a row. */
+  side?: boolean;
+}) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const pressed = useRef(false);
+  const name = useId();
+  useEffect(() => {
+    const element = dialog.current;
+    const before = document.activeElement;
+    element?.showModal();
+    return () => {
+      element?.close();
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
+    };
+  }, []);
+  return (
+    <dialog
+      ref={dialog}
+      class={`dialog${wide ? " wide" : ""}${side ? " side" : ""}`}
+      aria-labelledby={name}
+      onCancel={(event) => {
+        event.preventDefault();
+        if (!locked) onClose();
+      }}
+      onMouseDown={(event) => {
+        pressed.current = event.target === dialog.current;
+      }}
+      onClick={(event) => {
+        if (pressed.current && event.target === dialog.current && !locked) onClose();
+      }}
+    >
+      <div class="dialog-box">
+        <header class="dialog-head">
+          <h2 id={name}>{title}</h2>
+          <Button kind="quiet" icon="close" iconOnly disabled={locked} onClick={onClose}>Close</Button>
+        </header>
+        <div class="dialog-body">{children}</div>
+      </div>
+    </dialog>
+  );
+}
