@@ -18,13 +18,13 @@ const load: Record<View, () => Promise<{ default: ComponentType }>> = {
 export function App() {
   useTheme();
   const route = useRoute();
-  const { signIn, enter, leave } = useSignIn();
-  if (signIn.kind === "starting") return <main class="signin"><Loading what="Signing in" /></main>;
-  if (signIn.kind !== "in") return <SignInPage signIn={signIn} enter={enter} leave={leave} />;
+  const steps = useSignIn();
+  if (steps.state.kind !== "in") return <SignInPage steps={steps} />;
+  const { session } = steps.state;
   return (
-    <SessionProvider session={signIn.session}>
+    <SessionProvider session={session}>
       <Shell view={route.view}>
-        <Shown key={`${signIn.session.who.team}/${signIn.session.who.caller}/${route.view}`} route={route} />
+        <Shown key={`${session.who.team}/${session.who.caller}/${route.view}`} route={route} />
       </Shell>
     </SessionProvider>
   );

@@ -1,21 +1,13 @@
 import type { DescService } from "@bufbuild/protobuf";
-import type { Client, Interceptor, Transport } from "@connectrpc/connect";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { type Client, Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { GatewayService, type WhoAmIResponse } from "@c1proxy/client/gen/c1proxy/v1/gateway_pb";
 import { type ComponentChildren, createContext } from "preact";
-import { useCallback, useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { clientOf, type Credential, transportFor } from "./api";
+import { useContext, useEffect, useMemo, useReducer } from "preact/hooks";
+import { clientOf, transportFor } from "./api";
+import { loadConfig } from "./config";
 import { type Failure, failureOf } from "./failure";
 import { keep, recall } from "./kept";
-
-/** What the page is told before anybody has signed in: /console/config.json. */
-export interface Config {
-  readonly issuer?: string;
-  readonly client_id?: string;
-  readonly scopes?: readonly string[];
-  readonly resource?: string;
-  readonly version?: string;
-}
+import { begin, finish, isFinal, renew, revoke, SignInError, takeCallback, type Tokens } from "./oidc";
 
 /** Who is signed in, and how to call as that one. */
 export interface Session {
@@ -24,26 +16,34 @@ export interface Session {
   readonly transport: Transport;
   /** A client of a service, the same one for the same service. */
   client<S extends DescService>(service: S): Client<S>;
-  /** The teams that the caller may call for; one of them is who.team. Empty for one in a single team. */
+  /** The teams that the caller may call for, if there are several; one of them is who.team. */
   readonly teams: readonly string[];
   chooseTeam(team: string): void;
+  /** When the sign-in ends for good, in milliseconds; undefined if that is not known, or it is renewed. */
+  readonly ends: number | undefined;
+  /** Signs in again at the issuer, and comes back to here. */
+  signInAgain(): Promise<void>;
   /** Asks anew who the caller is: its rules may have changed. */
   refresh(): Promise<void>;
   signOut(): void;
 }
 
-/** A sign-in that is kept for the life of the tab. */
-export interface Kept {
-  readonly token: string;
+/** What is kept of a sign-in while the tab lives: the key or the tokens, and the team. */
+interface Kept {
+  readonly key?: string | undefined;
+  readonly tokens?: Tokens | undefined;
   readonly team?: string | undefined;
   readonly teams?: readonly string[] | undefined;
 }
 
+/** Where the sign-in is. */
 export type SignIn =
   | { readonly kind: "starting" }
-  | { readonly kind: "out"; readonly failure?: Failure | undefined; readonly notice?: string | undefined }
-  | { readonly kind: "team"; readonly kept: Kept; readonly teams: readonly string[] }
-  | { readonly kind: "unreachable"; readonly kept: Kept; readonly failure: Failure }
+  /** Nobody is signed in; notice says why somebody is not any more, failure or problem why it did not work. */
+  | { readonly kind: "out"; readonly notice?: string; readonly failure?: Failure; readonly problem?: string }
+  | { readonly kind: "team"; readonly teams: readonly string[] }
+  /** c1proxy did not say who the caller is, which may pass. */
+  | { readonly kind: "unreachable"; readonly failure: Failure }
   | { readonly kind: "in"; readonly session: Session };
 
 const Current = createContext<Session | undefined>(undefined);
@@ -60,32 +60,99 @@ export function SessionProvider({ session, children }: { session: Session; child
 }
 
 /** The sign-in and its steps. */
-export function useSignIn(): { signIn: SignIn; enter: (kept: Kept) => Promise<void>; leave: () => void } {
-  const [signIn, set] = useState<SignIn>({ kind: "starting" });
-  const attempt = useRef(0);
+export function useSignIn(): SignInSteps {
+  const [, changed] = useReducer((n: number) => n + 1, 0);
+  const steps = useMemo(() => new SignInSteps(() => changed(undefined)), []);
+  useEffect(() => void steps.start(), [steps]);
+  return steps;
+}
 
-  const leave = useCallback((notice?: string) => {
-    attempt.current++;
+/** How long before its end a token is renewed. */
+const ahead = 45_000;
+
+/** The steps from nobody to somebody who is signed in, and back. */
+export class SignInSteps {
+  state: SignIn = { kind: "starting" };
+  #kept: Kept = {};
+  // Counts the sign-ins: what an earlier one still has under way changes nothing.
+  #round = 0;
+  #renewing: Promise<void> | undefined;
+  readonly #changed: () => void;
+
+  constructor(changed: () => void) {
+    this.#changed = changed;
+  }
+
+  /** Takes the issuer's answer if the page was opened with one, or what the tab has kept. */
+  async start(): Promise<void> {
+    const callback = takeCallback();
+    if (callback) {
+      try {
+        const { tokens, team } = await finish(await loadConfig(), callback);
+        await this.#enter({ tokens, team });
+      } catch (thrown) {
+        this.#show({ kind: "out", problem: problemOf(thrown) });
+      }
+      return;
+    }
+    const kept = recall<Kept>("session");
+    if (kept?.key || kept?.tokens) await this.#enter(kept);
+    else this.#show({ kind: "out" });
+  }
+
+  /** Signs in by an API key. */
+  async byKey(key: string): Promise<void> {
+    await this.#enter({ key });
+  }
+
+  /** Signs in at the issuer; the page is left. */
+  async byIssuer(): Promise<void> {
+    try {
+      await begin(await loadConfig(), this.#kept.team);
+    } catch (thrown) {
+      this.#show({ kind: "out", problem: problemOf(thrown) });
+    }
+  }
+
+  /** Calls for a team from now on. */
+  async forTeam(team: string): Promise<void> {
+    await this.#enter({ ...this.#kept, team });
+  }
+
+  /** Tries again with what is there. */
+  async again(): Promise<void> {
+    await this.#enter(this.#kept);
+  }
+
+  /** Forgets the sign-in. */
+  leave(notice?: string): void {
+    const refresh = this.#kept.tokens?.refresh;
+    if (refresh && notice === undefined) {
+      // It expires by itself where the issuer does not take it back.
+      void loadConfig().then((config) => revoke(config, refresh)).catch(() => undefined);
+    }
+    this.#round++;
+    this.#kept = {};
     keep("session", undefined);
-    set({ kind: "out", notice });
-  }, []);
+    this.#show(notice === undefined ? { kind: "out" } : { kind: "out", notice });
+  }
 
-  const enter = useCallback(async (kept: Kept) => {
-    const mine = ++attempt.current;
-    const expired: Interceptor = (next) => async (request) => {
+  async #enter(kept: Kept): Promise<void> {
+    const round = ++this.#round;
+    this.#kept = kept;
+    let entered = false;
+    const whenRefused: Interceptor = (next) => async (request) => {
       try {
         return await next(request);
       } catch (thrown) {
-        const error = ConnectError.from(thrown);
-        if (error.code === Code.Unauthenticated && mine === attempt.current && entered) {
-          leave("Your sign-in is no longer good. Sign in again: you come back to where you were.");
+        const refused = ConnectError.from(thrown).code === Code.Unauthenticated;
+        if (refused && entered && round === this.#round) {
+          this.leave("Your sign-in is no longer good: it has expired, or was taken back. Sign in again, and you are back where you were.");
         }
         throw thrown;
       }
     };
-    let entered = false;
-    const credential: Credential = { token: async () => kept.token, team: kept.team };
-    const transport = transportFor(credential, expired);
+    const transport = transportFor({ token: () => this.#token(), team: kept.team }, whenRefused);
     const clients = new Map<string, unknown>();
     const client = <S extends DescService>(service: S): Client<S> => {
       const made = (clients.get(service.typeName) as Client<S> | undefined) ?? clientOf(service, transport);
@@ -93,45 +160,91 @@ export function useSignIn(): { signIn: SignIn; enter: (kept: Kept) => Promise<vo
       return made;
     };
     const show = (who: WhoAmIResponse) => {
-      if (mine !== attempt.current) return;
+      if (round !== this.#round) return;
       entered = true;
-      set({
+      const { tokens, teams } = this.#kept;
+      this.#show({
         kind: "in",
         session: {
           who,
           transport,
           client,
-          teams: kept.teams ?? [],
-          chooseTeam: (team) => void enter({ ...kept, team }),
+          teams: teams ?? [],
+          chooseTeam: (team) => void this.forTeam(team),
+          ends: tokens?.refresh ? undefined : tokens?.expires,
+          signInAgain: async () => begin(await loadConfig(), who.team),
           refresh: async () => show(await client(GatewayService).whoAmI({})),
-          signOut: () => leave(),
+          signOut: () => this.leave(),
         },
       });
     };
     try {
       const who = await client(GatewayService).whoAmI({});
-      keep("session", kept);
+      if (round !== this.#round) return;
+      keep("session", this.#kept);
       show(who);
     } catch (thrown) {
-      if (mine !== attempt.current) return;
-      const failure = failureOf(thrown);
-      if (failure.reason === "TEAM_REQUIRED" || (failure.reason === "TEAM_DENIED" && kept.teams)) {
-        const teams = (failure.facts["teams"] ?? "").split(/,\s*/).filter(Boolean);
-        set({ kind: "team", kept: { ...kept, team: undefined, teams }, teams });
-      } else if (failure.code === Code.Unavailable || failure.code === Code.ResourceExhausted) {
-        set({ kind: "unreachable", kept, failure });
-      } else {
-        keep("session", undefined);
-        set({ kind: "out", failure });
+      if (round === this.#round) this.#notEntered(failureOf(thrown));
+    }
+  }
+
+  #notEntered(failure: Failure): void {
+    if (failure.reason === "TEAM_REQUIRED" || failure.reason === "TEAM_DENIED") {
+      const teams = (failure.facts["teams"] ?? "").split(/,\s*/).filter(Boolean);
+      if (teams.length > 0) {
+        this.#kept = { ...this.#kept, team: undefined, teams };
+        keep("session", this.#kept);
+        this.#show({ kind: "team", teams });
+        return;
       }
     }
-  }, [leave]);
+    const passing = [Code.Unavailable, Code.ResourceExhausted, Code.DeadlineExceeded, Code.Internal, Code.Unknown];
+    if (passing.includes(failure.code)) {
+      this.#show({ kind: "unreachable", failure });
+      return;
+    }
+    this.#kept = {};
+    keep("session", undefined);
+    this.#show({ kind: "out", failure });
+  }
 
-  useEffect(() => {
-    const kept = recall<Kept>("session");
-    if (kept) void enter(kept);
-    else set({ kind: "out" });
-  }, [enter]);
+  /** What to show with the next call; a token that is about to expire is renewed first. */
+  async #token(): Promise<string> {
+    const { key, tokens } = this.#kept;
+    if (key) return key;
+    if (tokens?.refresh && tokens.expires !== undefined && tokens.expires - Date.now() < ahead) {
+      this.#renewing ??= this.#renew(tokens.refresh, this.#round).finally(() => {
+        this.#renewing = undefined;
+      });
+      await this.#renewing;
+    }
+    const access = this.#kept.tokens?.access;
+    if (!access) throw new ConnectError("nobody is signed in", Code.Unauthenticated);
+    return access;
+  }
 
-  return useMemo(() => ({ signIn, enter, leave: () => leave() }), [signIn, enter, leave]);
+  async #renew(refresh: string, round: number): Promise<void> {
+    try {
+      const tokens = await renew(await loadConfig(), refresh);
+      if (round !== this.#round) return;
+      this.#kept = { ...this.#kept, tokens };
+      keep("session", this.#kept);
+    } catch (thrown) {
+      // The token may still be good for a while; if not, c1proxy says so.
+      if (isFinal(thrown) && round === this.#round) {
+        this.#kept = { ...this.#kept, tokens: { ...this.#kept.tokens, access: this.#kept.tokens?.access ?? "", refresh: undefined } };
+        keep("session", this.#kept);
+      }
+    }
+  }
+
+  #show(state: SignIn): void {
+    this.state = state;
+    this.#changed();
+  }
+}
+
+function problemOf(thrown: unknown): string {
+  if (thrown instanceof SignInError) return thrown.message;
+  return "c1proxy does not say how to sign in: it cannot be reached. Load the page again.";
 }

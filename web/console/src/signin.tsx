@@ -1,32 +1,35 @@
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
+import { type Config, loadConfig } from "./config";
+import type { SignInSteps } from "./session";
 import { Mark } from "./shell";
-import type { Kept, SignIn } from "./session";
-import { Button, Failed, Field, Input, Notice } from "./ui";
+import { Button, Failed, Field, Input, Loading, Notice } from "./ui";
 
 /** The page of those who are not signed in, or have yet to say for which team. */
-export function SignInPage({ signIn, enter, leave }: {
-  signIn: Exclude<SignIn, { kind: "in" | "starting" }>;
-  enter: (kept: Kept) => Promise<void>;
-  leave: () => void;
-}) {
+export function SignInPage({ steps }: { steps: SignInSteps }) {
+  const state = steps.state;
+  useEffect(() => {
+    document.title = "Sign in · c1proxy";
+  }, []);
   return (
     <main class="signin">
       <div class="signin-box">
         <p class="signin-brand"><Mark />c1proxy</p>
-        {signIn.kind === "team" && <ChooseTeam kept={signIn.kept} teams={signIn.teams} enter={enter} leave={leave} />}
-        {signIn.kind === "unreachable" && (
+        {state.kind === "starting" && <><h1>Signing in</h1><Loading what="Signing in" rows={2} /></>}
+        {state.kind === "team" && <ChooseTeam teams={state.teams} steps={steps} />}
+        {state.kind === "unreachable" && (
           <>
-            <h1>You are not signed in yet</h1>
-            <Failed failure={signIn.failure} what="c1proxy does not say who you are" onRetry={() => void enter(signIn.kept)} />
-            <Button onClick={leave}>Sign in as somebody else</Button>
+            <h1>Not signed in yet</h1>
+            <Failed failure={state.failure} what="c1proxy did not say who you are" onRetry={() => void steps.again()} />
+            <Button onClick={() => steps.leave()}>Sign in as somebody else</Button>
           </>
         )}
-        {signIn.kind === "out" && (
+        {state.kind === "out" && (
           <>
             <h1>Sign in</h1>
-            {signIn.notice && <Notice>{signIn.notice}</Notice>}
-            {signIn.failure && <Failed failure={signIn.failure} what="You are not signed in" />}
-            <KeyForm enter={enter} />
+            {state.notice && <Notice>{state.notice}</Notice>}
+            {state.failure && <Failed failure={state.failure} what="You are not signed in" />}
+            {state.problem && <Notice tone="bad" title="You are not signed in">{state.problem}</Notice>}
+            <Ways steps={steps} />
           </>
         )}
       </div>
@@ -34,28 +37,57 @@ export function SignInPage({ signIn, enter, leave }: {
   );
 }
 
-function ChooseTeam({ kept, teams, enter, leave }: { kept: Kept; teams: readonly string[]; enter: (kept: Kept) => Promise<void>; leave: () => void }) {
+/** The ways to sign in that the gateway has. */
+function Ways({ steps }: { steps: SignInSteps }) {
+  const [config, setConfig] = useState<Config | "failed" | undefined>();
+  useEffect(() => {
+    loadConfig().then(setConfig, () => setConfig("failed"));
+  }, []);
+  if (config === undefined) return <Loading rows={2} />;
+  const issuer = config === "failed" ? undefined : config.issuer;
+  return (
+    <>
+      {issuer && <IssuerButton issuer={issuer} steps={steps} />}
+      {issuer && <p class="signin-or">or</p>}
+      <KeyForm steps={steps} main={!issuer} />
+    </>
+  );
+}
+
+function IssuerButton({ issuer, steps }: { issuer: string; steps: SignInSteps }) {
+  const [busy, setBusy] = useState(false);
+  return (
+    <Button kind="primary" busy={busy} onClick={async () => {
+      setBusy(true);
+      await steps.byIssuer();
+      // The page is on its way to the issuer; it comes back to life by the back button.
+      setTimeout(() => setBusy(false), 3000);
+    }}>Sign in with {new URL(issuer).host}</Button>
+  );
+}
+
+function ChooseTeam({ teams, steps }: { teams: readonly string[]; steps: SignInSteps }) {
   const [busy, setBusy] = useState("");
   return (
     <>
       <h1>Choose a team</h1>
-      <p>You belong to several teams. What you may do, and what is recorded, is the team's that you call for. You can change it later.</p>
+      <p>You belong to several teams. What you may do depends on the team that you act for, and the audit records it. You can change it later.</p>
       <ul class="choices">
         {teams.map((team) => (
           <li key={team}>
             <Button busy={busy === team} icon="right" onClick={() => {
               setBusy(team);
-              void enter({ ...kept, team, teams });
+              void steps.forTeam(team);
             }}>{team}</Button>
           </li>
         ))}
       </ul>
-      <Button kind="quiet" onClick={leave}>Sign in as somebody else</Button>
+      <Button kind="quiet" onClick={() => steps.leave()}>Sign in as somebody else</Button>
     </>
   );
 }
 
-function KeyForm({ enter }: { enter: (kept: Kept) => Promise<void> }) {
+function KeyForm({ steps, main }: { steps: SignInSteps; main: boolean }) {
   const [key, setKey] = useState("");
   const [shown, setShown] = useState(false);
   const [busy, setBusy] = useState(false);
@@ -68,17 +100,17 @@ function KeyForm({ enter }: { enter: (kept: Kept) => Promise<void> }) {
       setError(problem);
       if (problem || busy) return;
       setBusy(true);
-      await enter({ token });
+      await steps.byKey(token);
       setBusy(false);
     }}>
-      <Field label="API key" error={error} hint="It stays in this tab, and is forgotten when the tab is closed.">
+      <Field label="API key" error={error} hint="It stays in this tab, and is forgotten with it.">
         <span class="with-button">
-          <Input type={shown ? "text" : "password"} mono autocomplete="off" name="api-key" value={key} autoFocus
+          <Input type={shown ? "text" : "password"} mono name="api-key" value={key} autoFocus={main}
             data-1p-ignore data-lpignore="true" onInput={(event) => setKey(event.currentTarget.value)} />
           <Button aria-pressed={shown} onClick={() => setShown(!shown)}>{shown ? "Hide" : "Show"}</Button>
         </span>
       </Field>
-      <Button kind="primary" type="submit" busy={busy}>Sign in</Button>
+      <Button kind={main ? "primary" : "plain"} type="submit" busy={busy}>Sign in with a key</Button>
     </form>
   );
 }
@@ -86,7 +118,7 @@ function KeyForm({ enter }: { enter: (kept: Kept) => Promise<void> }) {
 /** What is wrong with a key by its looks. */
 function keyProblem(key: string): string {
   if (key === "") return "Paste your key.";
-  if (/\s/.test(key)) return "The key has a space or a line break in it: copy it again.";
-  if (/[^\x21-\x7e]/.test(key)) return "The key has a character that no key has: copy it again.";
+  if (/\s/.test(key)) return "The key has a space or a line break in it. Copy it again.";
+  if (/[^\x21-\x7e]/.test(key)) return "The key has a character that no key has. Copy it again.";
   return "";
 }
