@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	_ "google.golang.org/genproto/googleapis/api/visibility"
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails"
 	_ "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -44,7 +45,7 @@ func TestVendoredProtos(t *testing.T) {
 	}
 	slices.Sort(names)
 	want := []string{"buf/validate/validate.proto", "google/api/annotations.proto", "google/api/http.proto",
-		"google/api/visibility.proto", "google/rpc/status.proto"}
+		"google/api/visibility.proto", "google/rpc/error_details.proto", "google/rpc/status.proto"}
 	if !slices.Equal(names, want) {
 		t.Errorf("vendored protos are %q, want %q", names, want)
 	}
