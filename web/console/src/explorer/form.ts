@@ -264,7 +264,9 @@ function checkLeaf(input: Exclude<Input, { kind: "message" }>, value: JsonValue)
     case "json":
       if (input.desc.typeName === "google.protobuf.ListValue") return Array.isArray(value) ? undefined : "must be a list";
       if (input.desc.typeName === "google.protobuf.Value") return undefined;
-      return isObject(value) ? undefined : `must be an object, not ${kindOf(value)}`;
+      if (!isObject(value)) return `must be an object, not ${kindOf(value)}`;
+      return input.desc.typeName === "google.protobuf.Any" && Object.keys(value).length > 0 && !value["@type"]
+        ? "must name its type in @type, such as type.googleapis.com/google.protobuf.Duration" : undefined;
   }
 }
 
