@@ -2,6 +2,9 @@ module github.com/c1proxy/c1proxy
 
 go 1.26.0
 
+// Some npm packages hold Go files.
+ignore node_modules
+
 require (
 	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.2
 	buf.build/go/protovalidate v1.4.0

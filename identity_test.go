@@ -43,6 +43,7 @@ type issuerServer struct {
 	down   bool
 	hits   int // of the keys
 	others []string
+	tokens string // its token endpoint
 	listen string // further keys of listen in the gateway that is started with it
 }
 
@@ -69,7 +70,7 @@ func (s *issuerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var body any
 	switch {
 	case r.URL.Path == "/.well-known/openid-configuration":
-		body = map[string]string{"issuer": s.server.URL, "jwks_uri": s.server.URL + "/keys"}
+		body = map[string]any{"issuer": s.server.URL, "jwks_uri": s.server.URL + "/keys", "token_endpoint": s.tokens}
 	case r.URL.Path == "/keys":
 		s.hits++
 		set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}

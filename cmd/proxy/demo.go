@@ -14,6 +14,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/proxy"
 	"github.com/c1proxy/c1proxy/internal/sandbox"
+	"github.com/c1proxy/c1proxy/web/console"
 )
 
 type demoCommand struct {
@@ -24,7 +25,9 @@ type demoCommand struct {
 // demonstration is what demo prints: with --json this object, in one line.
 type demonstration struct {
 	URL             string `json:"url"`
+	Console         string `json:"console"`
 	APIKey          string `json:"api_key"`
+	ReaderKey       string `json:"reader_api_key"`
 	AuditDir        string `json:"audit_dir"`
 	Tenant          string `json:"tenant"`
 	AppID           string `json:"app_id"`
@@ -49,7 +52,7 @@ func (d demoCommand) Run(ctx context.Context, t *terminal) error {
 		return fmt.Errorf("make demo folder: %w", err)
 	}
 	facts := c1.Facts()
-	show := demonstration{APIKey: authn.NewKey(), AuditDir: filepath.Join(dir, "audit"), Tenant: "acme",
+	show := demonstration{APIKey: authn.NewKey(), ReaderKey: authn.NewKey(), AuditDir: filepath.Join(dir, "audit"), Tenant: "acme",
 		AppID: facts.AppID, ConnectorID: facts.ConnectorID, SyncLifecycleID: facts.SyncLifecycleID,
 		configFile: filepath.Join(dir, "c1proxy.yaml"), operations: len(c1.Procedures())}
 	if err := d.configure(show, facts, dir); err != nil {
@@ -66,6 +69,7 @@ func (d demoCommand) Run(ctx context.Context, t *terminal) error {
 	}
 	show.host, show.admin, show.verifierKey = p.Addr().String(), p.AdminAddr().String(), p.VerifierKey()
 	show.URL = "http://" + show.host
+	show.Console = show.URL + console.Root
 	if err := d.print(t, show); err != nil {
 		return errors.Join(err, p.Close())
 	}
@@ -96,9 +100,18 @@ teams:
     limits:
       team: {rate: 5000, per: 1s, burst: 10000}
       caller: {rate: 5000, per: 1s, burst: 10000}
+  - name: identity
+    tenant: %[2]s
+    callers:
+      - name: reader
+        api_keys: [{sha256: "%[9]s"}]
+    allow:
+      - methods: ["c1.api.app.v1.*/*"]
+        class: read
+console: {}
 audit: {dir: %[7]q, key_file: %[8]q}
 admin: {address: "127.0.0.1:0"}
-`, d.Listen, show.Tenant, facts.URL, facts.ClientID, secret, authn.HashKey(show.APIKey), show.AuditDir, filepath.Join(dir, "audit.key"))
+`, d.Listen, show.Tenant, facts.URL, facts.ClientID, secret, authn.HashKey(show.APIKey), show.AuditDir, filepath.Join(dir, "audit.key"), authn.HashKey(show.ReaderKey))
 	for name, content := range map[string]string{secret: facts.ClientSecret, show.configFile: text} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			return fmt.Errorf("write demo file: %w", err)
@@ -125,8 +138,18 @@ func (d demoCommand) print(t *terminal, show demonstration) error {
 	return err
 }
 
-var demoText = template.Must(template.New("demo").Parse(`c1proxy is ready at {{.URL}}, in front of an emulated C1.
-Its one caller is payments/sync-bot, with an API key made for this run. Paste it first:
+var demoText = template.Must(template.New("demo").Parse(`c1proxy is ready at {{.URL}}, in front of an emulated C1. Look at it
+with a browser, and sign in with the API key of payments/sync-bot, made for this run:
+
+    {{.Console}}
+    {{.APIKey}}
+
+One sync has lost its data: {{.SyncLifecycleID}} of Okta (production).
+identity/reader may only read apps and connectors, and is refused the rest:
+
+    {{.ReaderKey}}
+
+From a shell, paste the key of sync-bot first:
 
     export KEY='{{.APIKey}}'
 

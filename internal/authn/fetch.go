@@ -24,34 +24,51 @@ const (
 	minRSA = 2048
 )
 
-// fetch returns the issuer's keys by their ids, as its discovery document says
-// where they are (OpenID Connect Discovery 1.0, section 4). No error holds what
-// the issuer has sent.
-func (i *Issuer) fetch(ctx context.Context) (map[string]jose.JSONWebKey, error) {
+// published is what is used of what an issuer publishes: its keys by their ids, and
+// where its tokens are had, "" where that does not say so well.
+type published struct {
+	keys          map[string]jose.JSONWebKey
+	tokenEndpoint string
+}
+
+// fetch returns what the issuer publishes, as its discovery document says where it
+// is (OpenID Connect Discovery 1.0, section 4). No error holds what the issuer has
+// sent.
+func (i *Issuer) fetch(ctx context.Context) (found published, err error) {
 	var discovery struct {
 		Issuer string `json:"issuer"`
 		Keys   string `json:"jwks_uri"`
+		Tokens any    `json:"token_endpoint"` // a text, and if not, no reason to refuse the keys
 	}
 	if err := i.read(ctx, strings.TrimSuffix(i.cfg.URL, "/")+"/.well-known/openid-configuration", &discovery); err != nil {
-		return nil, fmt.Errorf("read discovery document: %w", err)
+		return found, fmt.Errorf("read discovery document: %w", err)
 	}
 	if discovery.Issuer != i.cfg.URL {
-		return nil, errors.New("read discovery document: it is of another issuer: url must be letter by letter what it says")
+		return found, errors.New("read discovery document: it is of another issuer: url must be letter by letter what it says")
 	}
-	at, err := url.Parse(discovery.Keys)
-	if err != nil || at.Host == "" || at.User != nil || at.Scheme != "https" && (at.Scheme != "http" || !i.cfg.AllowInsecure) {
-		return nil, errors.New("read discovery document: its jwks_uri is not an https URL")
+	if !i.leads(discovery.Keys) {
+		return found, errors.New("read discovery document: its jwks_uri is not an https URL")
 	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := i.read(ctx, discovery.Keys, &set); err != nil {
-		return nil, fmt.Errorf("read keys: %w", err)
+		return found, fmt.Errorf("read keys: %w", err)
 	}
 	if set.Keys == nil || len(set.Keys) > maxKeys {
-		return nil, fmt.Errorf("read keys: there are none, or more than %d", maxKeys)
+		return found, fmt.Errorf("read keys: there are none, or more than %d", maxKeys)
 	}
-	return usableKeys(set.Keys), nil
+	found.keys = usableKeys(set.Keys)
+	if at, ok := discovery.Tokens.(string); ok && i.leads(at) {
+		found.tokenEndpoint = at
+	}
+	return found, nil
+}
+
+// leads tells whether a text of the issuer's is a URL that may be used.
+func (i *Issuer) leads(to string) bool {
+	at, err := url.Parse(to)
+	return err == nil && at.Host != "" && at.User == nil && (at.Scheme == "https" || at.Scheme == "http" && i.cfg.AllowInsecure)
 }
 
 // read gets a JSON document. A redirect is not followed.

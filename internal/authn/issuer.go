@@ -78,6 +78,8 @@ type Issuer struct {
 	landed  chan struct{}              // guarded by mu; closed when a fetch ends
 	asked   time.Time                  // guarded by mu; when an unknown key last caused a fetch
 	waiting int                        // guarded by mu
+
+	tokenEndpoint string // guarded by mu; "" while it is not known
 }
 
 func newIssuer(cfg IssuerConfig) *Issuer {
@@ -108,6 +110,7 @@ func (i *Issuer) inherit(from *Issuer) {
 		return
 	}
 	i.keys, i.round, i.fetched, i.failure, i.asked = from.keys, from.round, from.fetched, from.failure, from.asked
+	i.tokenEndpoint = from.tokenEndpoint
 	i.flying = false
 }
 
@@ -176,7 +179,7 @@ func (i *Issuer) refresh(ctx context.Context) error {
 	i.begin()
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	keys, err := i.fetch(ctx)
+	found, err := i.fetch(ctx)
 	if i.cfg.Observe != nil {
 		i.cfg.Observe(err == nil)
 	}
@@ -189,7 +192,7 @@ func (i *Issuer) refresh(ctx context.Context) error {
 		i.cfg.Logger.Info("the keys of an OIDC issuer are had again", "issuer", i.cfg.Name)
 	}
 	if err == nil {
-		i.keys, i.fetched = keys, time.Now()
+		i.keys, i.tokenEndpoint, i.fetched = found.keys, found.tokenEndpoint, time.Now()
 		i.round++
 	}
 	i.failure, i.flying = err, false
@@ -300,6 +303,14 @@ func (i *Issuer) State() State {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return State{Err: i.usable(time.Now()), Failure: i.failure, Fetched: i.fetched}
+}
+
+// TokenEndpoint is where clients get the issuer's tokens, as its discovery document
+// says; "" while that is not known. Nothing is ever sent there by an Issuer.
+func (i *Issuer) TokenEndpoint() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.tokenEndpoint
 }
 
 // Name is the issuer's name.

@@ -35,6 +35,7 @@ func checkConfig(cfg *configv1.Config) []Problem {
 	p.addresses(cfg)
 	p.peers(cfg.GetListen())
 	p.origins(cfg.GetCors())
+	p.console(cfg)
 	p.audit(cfg.GetAudit())
 	p.sinks(cfg.GetAudit().GetSinks())
 	p.traces(cfg.GetTelemetry().GetTraces())

@@ -109,6 +109,8 @@ telemetry:
     sample_ratio: 0.25
     service_name: c1proxy.staging
 cors: {allowed_origins: [https://app.example.com, "http://localhost:3000"]}
+issuers: [{name: login, url: https://login.example.com, audiences: [c1proxy]}]
+console: {issuer: login, client_id: c1proxy-console, scopes: [openid, profile], resource: "https://c1proxy.example.com"}
 `
 
 func TestParseDocumented(t *testing.T) {

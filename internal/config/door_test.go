@@ -65,6 +65,43 @@ var doorProblems = []problemCase{
 		"1:10: listen.failed_auth: an empty burst would take longer than a year to fill again: lower burst or per, or raise rate"}},
 }
 
+const loginLine = "issuers: [{name: login, url: https://login.example.com, audiences: [c1proxy]}]\n"
+
+// console is a case of a console in the second line, below an issuer.
+func console(keys, message string) problemCase {
+	return problemCase{"console " + keys, listenLine, loginLine + "console: {" + keys + "}", []string{message}}
+}
+
+var consoleProblems = []problemCase{
+	console("issuer: logn, client_id: x", `2:19: console.issuer: no issuer is named "logn": did you mean "login"?`),
+	console("issuer: https://login.example.com/, client_id: x", "2:19: console.issuer: is neither the name nor the url of one of the issuers, letter by letter"),
+	console("issuer: login", "2:1: console.client_id: is missing: write the console's client id at the issuer, that of a public client"),
+	console("client_id: x", "2:22: console.client_id: has no use without console.issuer, the issuer that one signs in with"),
+	console("scopes: [openid]", "2:11: console.scopes: has no use without console.issuer, the issuer that one signs in with"),
+	console("resource: https://a", "2:21: console.resource: has no use without console.issuer, the issuer that one signs in with"),
+	console("issuer: login, client_id: x, scopes: [openid, openid]", "2:40: console.scopes: has a scope twice: remove one of them"),
+	console("issuer: login, client_id: x, scopes: [open id]", "2:49: console.scopes[0]: write a scope in printable ASCII without blanks, quotes and \"\\\", at most 128"),
+	console("issuer: login, client_id: x, resource: c1proxy", "2:50: console.resource: is no URI, or has a fragment or a user: write c1proxy's name at the issuer, for example https://c1proxy.example.com"),
+	console("issuer: login, client_id: x, resource: https://a#b", "2:50: console.resource: is no URI, or has a fragment or a user: write c1proxy's name at the issuer, for example https://c1proxy.example.com"),
+	console("issuer: login, client_id: x, client_secret: y", "2:40: console: unknown key \"client_secret\": it belongs in tenants[].credential or tenants[].credential.next or teams[].credential or teams[].credential.next"),
+	{"console without issuers", listenLine, "console: {issuer: login, client_id: x}", []string{
+		"1:19: console.issuer: there are no issuers: write one below issuers, with its name, url and audiences, so that its tokens are accepted"}},
+}
+
+// An empty console is one, and an issuer goes by its name or its url.
+func TestConsole(t *testing.T) {
+	for text, want := range map[string]string{"{}": "", "{issuer: login, client_id: x}": "login",
+		"{issuer: https://login.example.com, client_id: x, scopes: [openid, api:read], resource: urn:c1proxy}": "login"} {
+		cfg, err := config.Parse("c1proxy.yaml", []byte(strings.Replace(documented, listenLine, loginLine+"console: "+text, 1)))
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if got := config.ConsoleIssuer(cfg).GetName(); cfg.GetConsole() == nil || got != want {
+			t.Errorf("%s: %v with issuer %q, want %q", text, cfg.GetConsole(), got, want)
+		}
+	}
+}
+
 // Origins as browsers write them are good ones.
 func TestGoodOrigins(t *testing.T) {
 	for _, text := range []string{"https://app.example.com", "http://app.example.com", "https://app.example.com:8443", "http://localhost:3000", "http://127.0.0.1:3000",

@@ -38,7 +38,7 @@ type problemCase struct {
 }
 
 var problemCases = slices.Concat(fileProblems, syntaxProblems, keyProblems, typeProblems, valueProblems,
-	addressProblems, tenantProblems, wayProblems, credentialProblems, overlapProblems, teamProblems, auditProblems, sinkProblems, tracesProblems, identityProblems, doorProblems, manyProblems)
+	addressProblems, tenantProblems, wayProblems, credentialProblems, overlapProblems, teamProblems, auditProblems, sinkProblems, tracesProblems, identityProblems, doorProblems, consoleProblems, manyProblems)
 
 func TestProblems(t *testing.T) {
 	for _, test := range problemCases {
@@ -66,7 +66,7 @@ func TestProblems(t *testing.T) {
 func TestManyProblems(t *testing.T) {
 	text := documented + strings.Repeat("x: 1\n", 1000)
 	_, err := config.Parse("c1proxy.yaml", []byte(text))
-	if got := lines(err); len(got) != 100 || got[99] != `c1proxy.yaml:120:1: unknown key: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs, cors` {
+	if got := lines(err); len(got) != 100 || got[99] != `c1proxy.yaml:120:1: unknown key: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs, cors, console` {
 		t.Errorf("%d problems, the last is %s", len(got), got[len(got)-1])
 	}
 }

@@ -13,10 +13,10 @@ var fileProblems = []problemCase{
 		"1:1: the file holds no configuration: see the README for one to start from",
 	}},
 	{"a list", documented, "- a\n- b\n", []string{
-		"1:1: expected a mapping, found a list: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs, cors",
+		"1:1: expected a mapping, found a list: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs, cors, console",
 	}},
 	{"a text", documented, "hello\n", []string{
-		"1:1: expected a mapping, found a text: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs, cors",
+		"1:1: expected a mapping, found a text: its keys are listen, tenants, teams, audit, admin, telemetry, issuers, redis, costs, cors, console",
 	}},
 	{"byte order mark", documented, "\ufeffaudit: {dir: /a}\n", []string{
 		"1:1: the file begins with a byte order mark: save it as UTF-8 without BOM",

@@ -27,7 +27,8 @@ var patterns = map[string]string{
 	`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`: `use letters, digits, ".", "_" and "-", at most 63, and begin with a letter or a digit`,
 	`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$`: "write a time as in RFC 3339, for example 2030-01-31T00:00:00Z",
 	`^[a-z][a-z0-9+.-]*://[A-Za-z0-9._-]+(/[A-Za-z0-9._~-]+)*(/\*)?$`:                  "write a URI such as spiffe://example.com/payments/sync-bot, or its beginning and /*",
-	`^[a-z0-9_-]+(\.[a-z0-9_-]+)*$`:                                                    "write a DNS name in lower case, without wildcards",
+	`^[!#-\[\]-~]{1,128}$`:          `write a scope in printable ASCII without blanks, quotes and "\", at most 128`,
+	`^[a-z0-9_-]+(\.[a-z0-9_-]+)*$`: "write a DNS name in lower case, without wildcards",
 }
 
 // validator holds the compiled annotations of the schema. It is made once; an
@@ -73,7 +74,7 @@ func explainViolation(violation *protovalidate.Violation, written bool) string {
 		}
 		return "is missing"
 	case id == "string.pattern":
-		return patterns[rules.GetString().GetPattern()]
+		return patterns[violation.RuleValue.String()]
 	case id == "string.in":
 		return "must be " + alternatives(violation.RuleValue.List())
 	case id == "string.max_len":

@@ -25,7 +25,7 @@ var tiers = [][]string{
 	{"internal/authn", "internal/policy", "internal/ratelimit", "internal/audit", "internal/forward", "internal/rest", "internal/sandbox"},
 	{"internal/transcode", "internal/credential", "internal/gate", "internal/telemetry"},
 	{"internal/route", "internal/durable", "internal/config", "internal/principal"},
-	{"internal/fault", "internal/catalog", "internal/redistest"},
+	{"internal/fault", "internal/catalog", "internal/redistest", "web/console"},
 }
 
 // genImporters may import generated code: where messages are registered, and

@@ -3,6 +3,7 @@
 // A call travels in one straight line:
 //
 //	listener            server.go    TLS or cleartext, HTTP/1.1 and HTTP/2, limits
+//	console             console.go   the console's files, which are no calls
 //	browsers            browser.go   preflights, which are no calls; who may read answers
 //	  identify          stages.go    a request id of our own
 //	  observe                        metrics and the end of the span, refusals included

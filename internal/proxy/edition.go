@@ -13,6 +13,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/redact"
+	"github.com/c1proxy/c1proxy/web/console"
 )
 
 // An edition is what one reading of the configuration says of calls: who may
@@ -40,6 +41,8 @@ type edition struct {
 	plans      map[string]*redact.Plan // by method
 	// browsers are the web pages that may call.
 	browsers *browsers
+	// console is the console's page; nil if there is none.
+	console *console.Page
 	// proxies are the networks whose word counts on where a call comes from.
 	proxies []netip.Prefix
 	// failedAuth is how often a peer may fail to authenticate.
@@ -96,6 +99,9 @@ func (p *Proxy) openEdition(cfg *configv1.Config, before *edition) (_ *edition, 
 		return nil, err
 	}
 	if e.operators, err = openOperators(cfg.GetAdmin(), p.gateway); err != nil {
+		return nil, err
+	}
+	if err := e.openConsole(cfg, p.options.Version); err != nil {
 		return nil, err
 	}
 	return e, e.openTenants(cfg, before, p.gateway, p.options)

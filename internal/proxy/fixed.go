@@ -16,6 +16,7 @@ var changeable = map[string]bool{
 	"issuers":                true,
 	"costs":                  true,
 	"cors":                   true,
+	"console":                true,
 	"listen.trusted_proxies": true,
 	"listen.failed_auth":     true,
 	"audit.fields":           true,

@@ -14,7 +14,7 @@ import (
 // Every key that a reload cannot change is refused with its own path, and every
 // other is not. A new key is fixed until it is listed here and there.
 func TestFixed(t *testing.T) {
-	changeable := []string{"tenants", "teams", "issuers", "costs", "cors", "listen.trusted_proxies", "listen.failed_auth", "audit.fields", "audit.hash_keys_file", "admin.keys"}
+	changeable := []string{"tenants", "teams", "issuers", "costs", "cors", "console", "listen.trusted_proxies", "listen.failed_auth", "audit.fields", "audit.hash_keys_file", "admin.keys"}
 	full := new(configv1.Config)
 	fill(full.ProtoReflect())
 	seen := 0

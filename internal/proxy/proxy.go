@@ -23,6 +23,7 @@ import (
 	"github.com/c1proxy/c1proxy/internal/route"
 	"github.com/c1proxy/c1proxy/internal/siem"
 	"github.com/c1proxy/c1proxy/internal/telemetry"
+	"github.com/c1proxy/c1proxy/web/console"
 )
 
 const (
@@ -200,7 +201,11 @@ func (p *Proxy) listen(cfg *configv1.Config, all handlers) error {
 		return err
 	}
 	p.drainDelay, p.drainTime = cfg.GetListen().GetDrainDelay().AsDuration(), cfg.GetListen().GetDrainTimeout().AsDuration()
-	p.server = newServer(p.gateway.crossOrigin(router), tlsConfig, p.gateway.longest, p.gateway.logger)
+	site, err := console.New(describe)
+	if err != nil {
+		return err
+	}
+	p.server = newServer(p.gateway.serveConsole(site, p.gateway.crossOrigin(router)), tlsConfig, p.gateway.longest, p.gateway.logger)
 	p.connections.guard(p.server)
 	p.adminServer = newServer(p.admin(all.admin), nil, p.gateway.longest, p.gateway.logger)
 	return nil

@@ -92,6 +92,11 @@ func (w *world) restore() {
 	status.set("completed_at", epoch.Add(48*time.Hour))
 	status.set("updated_at", epoch.Add(48*time.Hour))
 	w.addConnector(payroll, "2ZqWorkdayConnector0sandb001", "Workday")
+	jira := w.addConnector(payroll, "2ZqJiraConnector0sandbox0001", "Jira").view.mutable("status")
+	jira.clear("completed_at") // a sync that takes as long as the sandbox lives
+	jira.set("status", "SYNC_STATUS_RUNNING")
+	jira.set("started_at", w.now())
+	jira.set("updated_at", w.now())
 	paused := w.addConnector(payroll, "2ZqGitHubConnector0sandbx001", "GitHub (paused)")
 	paused.view.set("sync_disabled_at", epoch.Add(time.Hour))
 	paused.view.set("sync_disabled_reason", "paused by its owner")

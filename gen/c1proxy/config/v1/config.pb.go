@@ -56,7 +56,10 @@ type Config struct {
 	// is not here costs 1; of several costs that match, the highest counts.
 	Costs []*Cost `protobuf:"bytes,21,rep,name=costs,proto3" json:"costs,omitempty"`
 	// Which web pages may call. Without it, none.
-	Cors          *Cors `protobuf:"bytes,30,opt,name=cors,proto3" json:"cors,omitempty"`
+	Cors *Cors `protobuf:"bytes,30,opt,name=cors,proto3" json:"cors,omitempty"`
+	// The console, a web page for people, at /console/ of listen.address. Without
+	// it there is none; {} serves it, to sign in with an API key.
+	Console       *Console `protobuf:"bytes,31,opt,name=console,proto3" json:"console,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -161,6 +164,13 @@ func (x *Config) GetCors() *Cors {
 	return nil
 }
 
+func (x *Config) GetConsole() *Console {
+	if x != nil {
+		return x.Console
+	}
+	return nil
+}
+
 // The web pages that may call from a browser. They show an Authorization header,
 // as all callers do: a cookie is never a proof.
 type Cors struct {
@@ -210,6 +220,84 @@ func (x *Cors) GetAllowedOrigins() []string {
 	return nil
 }
 
+// The console. Who signs in there is a caller as any other, by an API key or by
+// a token of an issuer. Anyone who asks is told what stands here.
+type Console struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of the issuers, by its name or its url, to sign in with (OpenID Connect,
+	// authorization code with PKCE). Without it, one signs in with an API key.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// The console's client id at the issuer: of a public client, which has no
+	// secret, with https://HOST/console/ as its redirect URI. Required with issuer.
+	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The scopes that are asked for. Without it openid.
+	Scopes []string `protobuf:"bytes,3,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// The resource indicator (RFC 8707) that goes with the requests for a code and
+	// a token, a URI. Some issuers only then give a token that is for c1proxy, with
+	// its audience. Without it none is sent.
+	Resource      string `protobuf:"bytes,4,opt,name=resource,proto3" json:"resource,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Console) Reset() {
+	*x = Console{}
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Console) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Console) ProtoMessage() {}
+
+func (x *Console) ProtoReflect() protoreflect.Message {
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Console.ProtoReflect.Descriptor instead.
+func (*Console) Descriptor() ([]byte, []int) {
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Console) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Console) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Console) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Console) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
 // The door for callers: Connect, gRPC and gRPC-Web on one address.
 type Listen struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -253,7 +341,7 @@ type Listen struct {
 
 func (x *Listen) Reset() {
 	*x = Listen{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[2]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +353,7 @@ func (x *Listen) String() string {
 func (*Listen) ProtoMessage() {}
 
 func (x *Listen) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[2]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +366,7 @@ func (x *Listen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listen.ProtoReflect.Descriptor instead.
 func (*Listen) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Listen) GetAddress() string {
@@ -376,7 +464,7 @@ type FailedAuth struct {
 
 func (x *FailedAuth) Reset() {
 	*x = FailedAuth{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[3]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +476,7 @@ func (x *FailedAuth) String() string {
 func (*FailedAuth) ProtoMessage() {}
 
 func (x *FailedAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[3]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +489,7 @@ func (x *FailedAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedAuth.ProtoReflect.Descriptor instead.
 func (*FailedAuth) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FailedAuth) GetRate() uint32 {
@@ -441,7 +529,7 @@ type TLS struct {
 
 func (x *TLS) Reset() {
 	*x = TLS{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +541,7 @@ func (x *TLS) String() string {
 func (*TLS) ProtoMessage() {}
 
 func (x *TLS) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[4]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +554,7 @@ func (x *TLS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TLS.ProtoReflect.Descriptor instead.
 func (*TLS) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TLS) GetCertFile() string {
@@ -534,7 +622,7 @@ type Tenant struct {
 
 func (x *Tenant) Reset() {
 	*x = Tenant{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +634,7 @@ func (x *Tenant) String() string {
 func (*Tenant) ProtoMessage() {}
 
 func (x *Tenant) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[5]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +647,7 @@ func (x *Tenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tenant.ProtoReflect.Descriptor instead.
 func (*Tenant) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Tenant) GetName() string {
@@ -655,7 +743,7 @@ type Proxy struct {
 
 func (x *Proxy) Reset() {
 	*x = Proxy{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +755,7 @@ func (x *Proxy) String() string {
 func (*Proxy) ProtoMessage() {}
 
 func (x *Proxy) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[6]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +768,7 @@ func (x *Proxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
 func (*Proxy) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Proxy) GetUrl() string {
@@ -734,7 +822,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +834,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[7]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +847,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Credential) GetClientId() string {
@@ -825,7 +913,7 @@ type NextCredential struct {
 
 func (x *NextCredential) Reset() {
 	*x = NextCredential{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +925,7 @@ func (x *NextCredential) String() string {
 func (*NextCredential) ProtoMessage() {}
 
 func (x *NextCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[8]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +938,7 @@ func (x *NextCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextCredential.ProtoReflect.Descriptor instead.
 func (*NextCredential) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NextCredential) GetClientId() string {
@@ -896,7 +984,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +996,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[9]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1009,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Secret) GetFile() string {
@@ -961,7 +1049,7 @@ type Team struct {
 
 func (x *Team) Reset() {
 	*x = Team{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1061,7 @@ func (x *Team) String() string {
 func (*Team) ProtoMessage() {}
 
 func (x *Team) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[10]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1074,7 @@ func (x *Team) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Team.ProtoReflect.Descriptor instead.
 func (*Team) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Team) GetName() string {
@@ -1053,7 +1141,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1153,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[11]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1166,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Caller) GetName() string {
@@ -1144,7 +1232,7 @@ type Issuer struct {
 
 func (x *Issuer) Reset() {
 	*x = Issuer{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1244,7 @@ func (x *Issuer) String() string {
 func (*Issuer) ProtoMessage() {}
 
 func (x *Issuer) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[12]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1257,7 @@ func (x *Issuer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
 func (*Issuer) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Issuer) GetName() string {
@@ -1238,7 +1326,7 @@ type Oidc struct {
 
 func (x *Oidc) Reset() {
 	*x = Oidc{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1338,7 @@ func (x *Oidc) String() string {
 func (*Oidc) ProtoMessage() {}
 
 func (x *Oidc) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[13]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1351,7 @@ func (x *Oidc) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Oidc.ProtoReflect.Descriptor instead.
 func (*Oidc) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Oidc) GetIssuer() string {
@@ -1302,7 +1390,7 @@ type Mtls struct {
 
 func (x *Mtls) Reset() {
 	*x = Mtls{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1402,7 @@ func (x *Mtls) String() string {
 func (*Mtls) ProtoMessage() {}
 
 func (x *Mtls) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[14]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1415,7 @@ func (x *Mtls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mtls.ProtoReflect.Descriptor instead.
 func (*Mtls) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Mtls) GetUriSan() string {
@@ -1360,7 +1448,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1460,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[15]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1473,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ApiKey) GetSha256() string {
@@ -1448,7 +1536,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1548,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[16]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1561,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Rule) GetMethods() []string {
@@ -1540,7 +1628,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1640,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[17]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1653,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Limits) GetTeam() *Limit {
@@ -1609,7 +1697,7 @@ type MethodLimit struct {
 
 func (x *MethodLimit) Reset() {
 	*x = MethodLimit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1709,7 @@ func (x *MethodLimit) String() string {
 func (*MethodLimit) ProtoMessage() {}
 
 func (x *MethodLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[18]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1722,7 @@ func (x *MethodLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodLimit.ProtoReflect.Descriptor instead.
 func (*MethodLimit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MethodLimit) GetName() string {
@@ -1687,7 +1775,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1787,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[19]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1800,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Limit) GetRate() uint32 {
@@ -1763,7 +1851,7 @@ type Cost struct {
 
 func (x *Cost) Reset() {
 	*x = Cost{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +1863,7 @@ func (x *Cost) String() string {
 func (*Cost) ProtoMessage() {}
 
 func (x *Cost) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[20]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +1876,7 @@ func (x *Cost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cost.ProtoReflect.Descriptor instead.
 func (*Cost) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Cost) GetMethods() []string {
@@ -1841,7 +1929,7 @@ type Redis struct {
 
 func (x *Redis) Reset() {
 	*x = Redis{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1941,7 @@ func (x *Redis) String() string {
 func (*Redis) ProtoMessage() {}
 
 func (x *Redis) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[21]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1954,7 @@ func (x *Redis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redis.ProtoReflect.Descriptor instead.
 func (*Redis) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Redis) GetAddresses() []string {
@@ -1983,7 +2071,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2083,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[22]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2096,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Audit) GetDir() string {
@@ -2102,7 +2190,7 @@ type FieldRule struct {
 
 func (x *FieldRule) Reset() {
 	*x = FieldRule{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2202,7 @@ func (x *FieldRule) String() string {
 func (*FieldRule) ProtoMessage() {}
 
 func (x *FieldRule) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[23]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2215,7 @@ func (x *FieldRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldRule.ProtoReflect.Descriptor instead.
 func (*FieldRule) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FieldRule) GetMethods() []string {
@@ -2180,7 +2268,7 @@ type Retain struct {
 
 func (x *Retain) Reset() {
 	*x = Retain{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2280,7 @@ func (x *Retain) String() string {
 func (*Retain) ProtoMessage() {}
 
 func (x *Retain) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[24]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2293,7 @@ func (x *Retain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retain.ProtoReflect.Descriptor instead.
 func (*Retain) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Retain) GetAge() *durationpb.Duration {
@@ -2257,7 +2345,7 @@ type AuditSink struct {
 
 func (x *AuditSink) Reset() {
 	*x = AuditSink{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2357,7 @@ func (x *AuditSink) String() string {
 func (*AuditSink) ProtoMessage() {}
 
 func (x *AuditSink) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[25]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2370,7 @@ func (x *AuditSink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditSink.ProtoReflect.Descriptor instead.
 func (*AuditSink) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AuditSink) GetName() string {
@@ -2348,7 +2436,7 @@ type Syslog struct {
 
 func (x *Syslog) Reset() {
 	*x = Syslog{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2448,7 @@ func (x *Syslog) String() string {
 func (*Syslog) ProtoMessage() {}
 
 func (x *Syslog) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[26]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2461,7 @@ func (x *Syslog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Syslog.ProtoReflect.Descriptor instead.
 func (*Syslog) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Syslog) GetAddress() string {
@@ -2428,7 +2516,7 @@ type Webhook struct {
 
 func (x *Webhook) Reset() {
 	*x = Webhook{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2528,7 @@ func (x *Webhook) String() string {
 func (*Webhook) ProtoMessage() {}
 
 func (x *Webhook) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[27]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2541,7 @@ func (x *Webhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
 func (*Webhook) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Webhook) GetUrl() string {
@@ -2512,7 +2600,7 @@ type WebhookHeader struct {
 
 func (x *WebhookHeader) Reset() {
 	*x = WebhookHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2612,7 @@ func (x *WebhookHeader) String() string {
 func (*WebhookHeader) ProtoMessage() {}
 
 func (x *WebhookHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[28]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2625,7 @@ func (x *WebhookHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookHeader.ProtoReflect.Descriptor instead.
 func (*WebhookHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WebhookHeader) GetName() string {
@@ -2568,7 +2656,7 @@ type Admin struct {
 
 func (x *Admin) Reset() {
 	*x = Admin{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2668,7 @@ func (x *Admin) String() string {
 func (*Admin) ProtoMessage() {}
 
 func (x *Admin) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[29]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2681,7 @@ func (x *Admin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admin.ProtoReflect.Descriptor instead.
 func (*Admin) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Admin) GetAddress() string {
@@ -2630,7 +2718,7 @@ type AdminKey struct {
 
 func (x *AdminKey) Reset() {
 	*x = AdminKey{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2730,7 @@ func (x *AdminKey) String() string {
 func (*AdminKey) ProtoMessage() {}
 
 func (x *AdminKey) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[30]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2743,7 @@ func (x *AdminKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminKey.ProtoReflect.Descriptor instead.
 func (*AdminKey) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AdminKey) GetName() string {
@@ -2698,7 +2786,7 @@ type Telemetry struct {
 
 func (x *Telemetry) Reset() {
 	*x = Telemetry{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +2798,7 @@ func (x *Telemetry) String() string {
 func (*Telemetry) ProtoMessage() {}
 
 func (x *Telemetry) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[31]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +2811,7 @@ func (x *Telemetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
 func (*Telemetry) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{31}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Telemetry) GetTraces() *Traces {
@@ -2754,7 +2842,7 @@ type Traces struct {
 
 func (x *Traces) Reset() {
 	*x = Traces{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[32]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +2854,7 @@ func (x *Traces) String() string {
 func (*Traces) ProtoMessage() {}
 
 func (x *Traces) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[32]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +2867,7 @@ func (x *Traces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traces.ProtoReflect.Descriptor instead.
 func (*Traces) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{32}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Traces) GetEndpoint() string {
@@ -2831,7 +2919,7 @@ type TraceHeader struct {
 
 func (x *TraceHeader) Reset() {
 	*x = TraceHeader{}
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[33]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2843,7 +2931,7 @@ func (x *TraceHeader) String() string {
 func (*TraceHeader) ProtoMessage() {}
 
 func (x *TraceHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_c1proxy_config_v1_config_proto_msgTypes[33]
+	mi := &file_c1proxy_config_v1_config_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2856,7 +2944,7 @@ func (x *TraceHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceHeader.ProtoReflect.Descriptor instead.
 func (*TraceHeader) Descriptor() ([]byte, []int) {
-	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{33}
+	return file_c1proxy_config_v1_config_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TraceHeader) GetName() string {
@@ -2877,7 +2965,7 @@ var File_c1proxy_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x84\x04\n" +
+	"\x1ec1proxy/config/v1/config.proto\x12\x11c1proxy.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xba\x04\n" +
 	"\x06Config\x121\n" +
 	"\x06listen\x18\x01 \x01(\v2\x19.c1proxy.config.v1.ListenR\x06listen\x123\n" +
 	"\atenants\x18\x02 \x03(\v2\x19.c1proxy.config.v1.TenantR\atenants\x12-\n" +
@@ -2889,9 +2977,15 @@ const file_c1proxy_config_v1_config_proto_rawDesc = "" +
 	" \x03(\v2\x19.c1proxy.config.v1.IssuerR\aissuers\x12.\n" +
 	"\x05redis\x18\x14 \x01(\v2\x18.c1proxy.config.v1.RedisR\x05redis\x12-\n" +
 	"\x05costs\x18\x15 \x03(\v2\x17.c1proxy.config.v1.CostR\x05costs\x12+\n" +
-	"\x04cors\x18\x1e \x01(\v2\x17.c1proxy.config.v1.CorsR\x04cors\"]\n" +
+	"\x04cors\x18\x1e \x01(\v2\x17.c1proxy.config.v1.CorsR\x04cors\x124\n" +
+	"\aconsole\x18\x1f \x01(\v2\x1a.c1proxy.config.v1.ConsoleR\aconsole\"]\n" +
 	"\x04Cors\x12U\n" +
-	"\x0fallowed_origins\x18\x01 \x03(\tB,\xbaH)\x92\x01&\b\x01\x10\xe8\a\"\x1fr\x1d\x18\x80\x04\x92\x02\x17https://app.example.comR\x0eallowedOrigins\"\xe2\x05\n" +
+	"\x0fallowed_origins\x18\x01 \x03(\tB,\xbaH)\x92\x01&\b\x01\x10\xe8\a\"\x1fr\x1d\x18\x80\x04\x92\x02\x17https://app.example.comR\x0eallowedOrigins\"\xf5\x01\n" +
+	"\aConsole\x12(\n" +
+	"\x06issuer\x18\x01 \x01(\tB\x10\xbaH\rr\v\x18\x80\x04\x92\x02\x05loginR\x06issuer\x127\n" +
+	"\tclient_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15\x18\x80\x04\x92\x02\x0fc1proxy-consoleR\bclientId\x12C\n" +
+	"\x06scopes\x18\x03 \x03(\tB+\xbaH(\x92\x01%\x10 \"!r\x1f2\x14^[!#-\\[\\]-~]{1,128}$\x92\x02\x06openidR\x06scopes\x12B\n" +
+	"\bresource\x18\x04 \x01(\tB&\xbaH#r!\x18\x80\x04\x92\x02\x1bhttps://c1proxy.example.comR\bresource\"\xe2\x05\n" +
 	"\x06Listen\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12(\n" +
 	"\x03tls\x18\x02 \x01(\v2\x16.c1proxy.config.v1.TLSR\x03tls\x12>\n" +
@@ -3150,105 +3244,107 @@ func file_c1proxy_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_c1proxy_config_v1_config_proto_rawDescData
 }
 
-var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_c1proxy_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_c1proxy_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: c1proxy.config.v1.Config
 	(*Cors)(nil),                // 1: c1proxy.config.v1.Cors
-	(*Listen)(nil),              // 2: c1proxy.config.v1.Listen
-	(*FailedAuth)(nil),          // 3: c1proxy.config.v1.FailedAuth
-	(*TLS)(nil),                 // 4: c1proxy.config.v1.TLS
-	(*Tenant)(nil),              // 5: c1proxy.config.v1.Tenant
-	(*Proxy)(nil),               // 6: c1proxy.config.v1.Proxy
-	(*Credential)(nil),          // 7: c1proxy.config.v1.Credential
-	(*NextCredential)(nil),      // 8: c1proxy.config.v1.NextCredential
-	(*Secret)(nil),              // 9: c1proxy.config.v1.Secret
-	(*Team)(nil),                // 10: c1proxy.config.v1.Team
-	(*Caller)(nil),              // 11: c1proxy.config.v1.Caller
-	(*Issuer)(nil),              // 12: c1proxy.config.v1.Issuer
-	(*Oidc)(nil),                // 13: c1proxy.config.v1.Oidc
-	(*Mtls)(nil),                // 14: c1proxy.config.v1.Mtls
-	(*ApiKey)(nil),              // 15: c1proxy.config.v1.ApiKey
-	(*Rule)(nil),                // 16: c1proxy.config.v1.Rule
-	(*Limits)(nil),              // 17: c1proxy.config.v1.Limits
-	(*MethodLimit)(nil),         // 18: c1proxy.config.v1.MethodLimit
-	(*Limit)(nil),               // 19: c1proxy.config.v1.Limit
-	(*Cost)(nil),                // 20: c1proxy.config.v1.Cost
-	(*Redis)(nil),               // 21: c1proxy.config.v1.Redis
-	(*Audit)(nil),               // 22: c1proxy.config.v1.Audit
-	(*FieldRule)(nil),           // 23: c1proxy.config.v1.FieldRule
-	(*Retain)(nil),              // 24: c1proxy.config.v1.Retain
-	(*AuditSink)(nil),           // 25: c1proxy.config.v1.AuditSink
-	(*Syslog)(nil),              // 26: c1proxy.config.v1.Syslog
-	(*Webhook)(nil),             // 27: c1proxy.config.v1.Webhook
-	(*WebhookHeader)(nil),       // 28: c1proxy.config.v1.WebhookHeader
-	(*Admin)(nil),               // 29: c1proxy.config.v1.Admin
-	(*AdminKey)(nil),            // 30: c1proxy.config.v1.AdminKey
-	(*Telemetry)(nil),           // 31: c1proxy.config.v1.Telemetry
-	(*Traces)(nil),              // 32: c1proxy.config.v1.Traces
-	(*TraceHeader)(nil),         // 33: c1proxy.config.v1.TraceHeader
-	(*durationpb.Duration)(nil), // 34: google.protobuf.Duration
+	(*Console)(nil),             // 2: c1proxy.config.v1.Console
+	(*Listen)(nil),              // 3: c1proxy.config.v1.Listen
+	(*FailedAuth)(nil),          // 4: c1proxy.config.v1.FailedAuth
+	(*TLS)(nil),                 // 5: c1proxy.config.v1.TLS
+	(*Tenant)(nil),              // 6: c1proxy.config.v1.Tenant
+	(*Proxy)(nil),               // 7: c1proxy.config.v1.Proxy
+	(*Credential)(nil),          // 8: c1proxy.config.v1.Credential
+	(*NextCredential)(nil),      // 9: c1proxy.config.v1.NextCredential
+	(*Secret)(nil),              // 10: c1proxy.config.v1.Secret
+	(*Team)(nil),                // 11: c1proxy.config.v1.Team
+	(*Caller)(nil),              // 12: c1proxy.config.v1.Caller
+	(*Issuer)(nil),              // 13: c1proxy.config.v1.Issuer
+	(*Oidc)(nil),                // 14: c1proxy.config.v1.Oidc
+	(*Mtls)(nil),                // 15: c1proxy.config.v1.Mtls
+	(*ApiKey)(nil),              // 16: c1proxy.config.v1.ApiKey
+	(*Rule)(nil),                // 17: c1proxy.config.v1.Rule
+	(*Limits)(nil),              // 18: c1proxy.config.v1.Limits
+	(*MethodLimit)(nil),         // 19: c1proxy.config.v1.MethodLimit
+	(*Limit)(nil),               // 20: c1proxy.config.v1.Limit
+	(*Cost)(nil),                // 21: c1proxy.config.v1.Cost
+	(*Redis)(nil),               // 22: c1proxy.config.v1.Redis
+	(*Audit)(nil),               // 23: c1proxy.config.v1.Audit
+	(*FieldRule)(nil),           // 24: c1proxy.config.v1.FieldRule
+	(*Retain)(nil),              // 25: c1proxy.config.v1.Retain
+	(*AuditSink)(nil),           // 26: c1proxy.config.v1.AuditSink
+	(*Syslog)(nil),              // 27: c1proxy.config.v1.Syslog
+	(*Webhook)(nil),             // 28: c1proxy.config.v1.Webhook
+	(*WebhookHeader)(nil),       // 29: c1proxy.config.v1.WebhookHeader
+	(*Admin)(nil),               // 30: c1proxy.config.v1.Admin
+	(*AdminKey)(nil),            // 31: c1proxy.config.v1.AdminKey
+	(*Telemetry)(nil),           // 32: c1proxy.config.v1.Telemetry
+	(*Traces)(nil),              // 33: c1proxy.config.v1.Traces
+	(*TraceHeader)(nil),         // 34: c1proxy.config.v1.TraceHeader
+	(*durationpb.Duration)(nil), // 35: google.protobuf.Duration
 }
 var file_c1proxy_config_v1_config_proto_depIdxs = []int32{
-	2,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
-	5,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
-	10, // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
-	22, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
-	29, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
-	31, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
-	12, // 6: c1proxy.config.v1.Config.issuers:type_name -> c1proxy.config.v1.Issuer
-	21, // 7: c1proxy.config.v1.Config.redis:type_name -> c1proxy.config.v1.Redis
-	20, // 8: c1proxy.config.v1.Config.costs:type_name -> c1proxy.config.v1.Cost
+	3,  // 0: c1proxy.config.v1.Config.listen:type_name -> c1proxy.config.v1.Listen
+	6,  // 1: c1proxy.config.v1.Config.tenants:type_name -> c1proxy.config.v1.Tenant
+	11, // 2: c1proxy.config.v1.Config.teams:type_name -> c1proxy.config.v1.Team
+	23, // 3: c1proxy.config.v1.Config.audit:type_name -> c1proxy.config.v1.Audit
+	30, // 4: c1proxy.config.v1.Config.admin:type_name -> c1proxy.config.v1.Admin
+	32, // 5: c1proxy.config.v1.Config.telemetry:type_name -> c1proxy.config.v1.Telemetry
+	13, // 6: c1proxy.config.v1.Config.issuers:type_name -> c1proxy.config.v1.Issuer
+	22, // 7: c1proxy.config.v1.Config.redis:type_name -> c1proxy.config.v1.Redis
+	21, // 8: c1proxy.config.v1.Config.costs:type_name -> c1proxy.config.v1.Cost
 	1,  // 9: c1proxy.config.v1.Config.cors:type_name -> c1proxy.config.v1.Cors
-	4,  // 10: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
-	34, // 11: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
-	34, // 12: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
-	34, // 13: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
-	3,  // 14: c1proxy.config.v1.Listen.failed_auth:type_name -> c1proxy.config.v1.FailedAuth
-	34, // 15: c1proxy.config.v1.FailedAuth.per:type_name -> google.protobuf.Duration
-	7,  // 16: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
-	19, // 17: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
-	34, // 18: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
-	6,  // 19: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
-	18, // 20: c1proxy.config.v1.Tenant.method_limits:type_name -> c1proxy.config.v1.MethodLimit
-	9,  // 21: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
-	9,  // 22: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
-	9,  // 23: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
-	9,  // 24: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
-	8,  // 25: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
-	9,  // 26: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
-	9,  // 27: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
-	11, // 28: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
-	16, // 29: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
-	17, // 30: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
-	7,  // 31: c1proxy.config.v1.Team.credential:type_name -> c1proxy.config.v1.Credential
-	15, // 32: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
-	13, // 33: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
-	14, // 34: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
-	34, // 35: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
-	19, // 36: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
-	19, // 37: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
-	18, // 38: c1proxy.config.v1.Limits.methods:type_name -> c1proxy.config.v1.MethodLimit
-	19, // 39: c1proxy.config.v1.MethodLimit.limit:type_name -> c1proxy.config.v1.Limit
-	34, // 40: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
-	9,  // 41: c1proxy.config.v1.Redis.password:type_name -> c1proxy.config.v1.Secret
-	34, // 42: c1proxy.config.v1.Redis.timeout:type_name -> google.protobuf.Duration
-	23, // 43: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
-	24, // 44: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
-	25, // 45: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
-	34, // 46: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
-	26, // 47: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
-	27, // 48: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
-	28, // 49: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
-	9,  // 50: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
-	30, // 51: c1proxy.config.v1.Admin.keys:type_name -> c1proxy.config.v1.AdminKey
-	32, // 52: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
-	33, // 53: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
-	9,  // 54: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	2,  // 10: c1proxy.config.v1.Config.console:type_name -> c1proxy.config.v1.Console
+	5,  // 11: c1proxy.config.v1.Listen.tls:type_name -> c1proxy.config.v1.TLS
+	35, // 12: c1proxy.config.v1.Listen.max_connection_age:type_name -> google.protobuf.Duration
+	35, // 13: c1proxy.config.v1.Listen.drain_delay:type_name -> google.protobuf.Duration
+	35, // 14: c1proxy.config.v1.Listen.drain_timeout:type_name -> google.protobuf.Duration
+	4,  // 15: c1proxy.config.v1.Listen.failed_auth:type_name -> c1proxy.config.v1.FailedAuth
+	35, // 16: c1proxy.config.v1.FailedAuth.per:type_name -> google.protobuf.Duration
+	8,  // 17: c1proxy.config.v1.Tenant.credential:type_name -> c1proxy.config.v1.Credential
+	20, // 18: c1proxy.config.v1.Tenant.limit:type_name -> c1proxy.config.v1.Limit
+	35, // 19: c1proxy.config.v1.Tenant.timeout:type_name -> google.protobuf.Duration
+	7,  // 20: c1proxy.config.v1.Tenant.proxy:type_name -> c1proxy.config.v1.Proxy
+	19, // 21: c1proxy.config.v1.Tenant.method_limits:type_name -> c1proxy.config.v1.MethodLimit
+	10, // 22: c1proxy.config.v1.Proxy.password:type_name -> c1proxy.config.v1.Secret
+	10, // 23: c1proxy.config.v1.Credential.client_secret:type_name -> c1proxy.config.v1.Secret
+	10, // 24: c1proxy.config.v1.Credential.subject_token:type_name -> c1proxy.config.v1.Secret
+	10, // 25: c1proxy.config.v1.Credential.access_token:type_name -> c1proxy.config.v1.Secret
+	9,  // 26: c1proxy.config.v1.Credential.next:type_name -> c1proxy.config.v1.NextCredential
+	10, // 27: c1proxy.config.v1.NextCredential.client_secret:type_name -> c1proxy.config.v1.Secret
+	10, // 28: c1proxy.config.v1.NextCredential.subject_token:type_name -> c1proxy.config.v1.Secret
+	12, // 29: c1proxy.config.v1.Team.callers:type_name -> c1proxy.config.v1.Caller
+	17, // 30: c1proxy.config.v1.Team.allow:type_name -> c1proxy.config.v1.Rule
+	18, // 31: c1proxy.config.v1.Team.limits:type_name -> c1proxy.config.v1.Limits
+	8,  // 32: c1proxy.config.v1.Team.credential:type_name -> c1proxy.config.v1.Credential
+	16, // 33: c1proxy.config.v1.Caller.api_keys:type_name -> c1proxy.config.v1.ApiKey
+	14, // 34: c1proxy.config.v1.Caller.oidc:type_name -> c1proxy.config.v1.Oidc
+	15, // 35: c1proxy.config.v1.Caller.mtls:type_name -> c1proxy.config.v1.Mtls
+	35, // 36: c1proxy.config.v1.Issuer.max_token_lifetime:type_name -> google.protobuf.Duration
+	20, // 37: c1proxy.config.v1.Limits.team:type_name -> c1proxy.config.v1.Limit
+	20, // 38: c1proxy.config.v1.Limits.caller:type_name -> c1proxy.config.v1.Limit
+	19, // 39: c1proxy.config.v1.Limits.methods:type_name -> c1proxy.config.v1.MethodLimit
+	20, // 40: c1proxy.config.v1.MethodLimit.limit:type_name -> c1proxy.config.v1.Limit
+	35, // 41: c1proxy.config.v1.Limit.per:type_name -> google.protobuf.Duration
+	10, // 42: c1proxy.config.v1.Redis.password:type_name -> c1proxy.config.v1.Secret
+	35, // 43: c1proxy.config.v1.Redis.timeout:type_name -> google.protobuf.Duration
+	24, // 44: c1proxy.config.v1.Audit.fields:type_name -> c1proxy.config.v1.FieldRule
+	25, // 45: c1proxy.config.v1.Audit.retain:type_name -> c1proxy.config.v1.Retain
+	26, // 46: c1proxy.config.v1.Audit.sinks:type_name -> c1proxy.config.v1.AuditSink
+	35, // 47: c1proxy.config.v1.Retain.age:type_name -> google.protobuf.Duration
+	27, // 48: c1proxy.config.v1.AuditSink.syslog:type_name -> c1proxy.config.v1.Syslog
+	28, // 49: c1proxy.config.v1.AuditSink.webhook:type_name -> c1proxy.config.v1.Webhook
+	29, // 50: c1proxy.config.v1.Webhook.headers:type_name -> c1proxy.config.v1.WebhookHeader
+	10, // 51: c1proxy.config.v1.WebhookHeader.value:type_name -> c1proxy.config.v1.Secret
+	31, // 52: c1proxy.config.v1.Admin.keys:type_name -> c1proxy.config.v1.AdminKey
+	33, // 53: c1proxy.config.v1.Telemetry.traces:type_name -> c1proxy.config.v1.Traces
+	34, // 54: c1proxy.config.v1.Traces.headers:type_name -> c1proxy.config.v1.TraceHeader
+	10, // 55: c1proxy.config.v1.TraceHeader.value:type_name -> c1proxy.config.v1.Secret
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_c1proxy_config_v1_config_proto_init() }
@@ -3256,22 +3352,22 @@ func file_c1proxy_config_v1_config_proto_init() {
 	if File_c1proxy_config_v1_config_proto != nil {
 		return
 	}
-	file_c1proxy_config_v1_config_proto_msgTypes[2].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[5].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[4].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[6].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[20].OneofWrappers = []any{}
 	file_c1proxy_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[24].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{}
-	file_c1proxy_config_v1_config_proto_msgTypes[32].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[23].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{}
+	file_c1proxy_config_v1_config_proto_msgTypes[33].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_c1proxy_config_v1_config_proto_rawDesc), len(file_c1proxy_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
