@@ -1,5 +1,5 @@
 import { Code } from "@connectrpc/connect";
-import type { Failure } from "./failure";
+import { codeName, type Failure } from "./failure";
 
 const byReason: Readonly<Record<string, string>> = {
   UNAUTHENTICATED: "Check the key or sign in again. A key that was replaced is refused at once.",
@@ -56,3 +56,10 @@ function waiting(ms: number): string {
   if (seconds < 90) return `${seconds} ${seconds === 1 ? "second" : "seconds"}`;
   return `${Math.ceil(seconds / 60)} minutes`;
 }
+
+/** What to do about a call that a record tells of, by its reason and its code's name. */
+export function adviceFor(reason: string, code: string): string {
+  return byReason[reason] ?? byName.get(code) ?? "";
+}
+
+const byName = new Map(Object.entries(byCode).map(([code, text]) => [codeName(Number(code)), text]));

@@ -110,7 +110,7 @@ function KeyForm({ steps, main }: { steps: SignInSteps; main: boolean }) {
           <Button aria-pressed={shown} onClick={() => setShown(!shown)}>{shown ? "Hide" : "Show"}</Button>
         </span>
       </Field>
-      <Button kind={main ? "primary" : "plain"} type="submit" busy={busy}>Sign in with a key</Button>
+      <Button kind={main ? "primary" : "plain"} type="submit" busy={busy}>{main ? "Sign in" : "Sign in with a key"}</Button>
     </form>
   );
 }

@@ -4,7 +4,8 @@ import { Button } from "./button";
 
 /**
  * A modal dialog, open for as long as it is rendered. Escape, the button and a
- * press outside of it close it, except while it is locked.
+ * press outside of it close it, except while it is locked. Its heading has the
+ * focus at first, so that it is read from its beginning.
  */
 export function Dialog({ title, children, onClose, locked = false, wide = false, side = false }: {
   title: string;
@@ -16,12 +17,14 @@ export function Dialog({ title, children, onClose, locked = false, wide = false,
   side?: boolean;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
+  const heading = useRef<HTMLHeadingElement>(null);
   const pressed = useRef(false);
   const name = useId();
   useEffect(() => {
     const element = dialog.current;
     const before = document.activeElement;
     element?.showModal();
+    heading.current?.focus();
     return () => {
       element?.close();
       if (before instanceof HTMLElement && before.isConnected) before.focus();
@@ -45,7 +48,7 @@ export function Dialog({ title, children, onClose, locked = false, wide = false,
     >
       <div class="dialog-box">
         <header class="dialog-head">
-          <h2 id={name}>{title}</h2>
+          <h2 id={name} ref={heading} tabIndex={-1}>{title}</h2>
           <Button kind="quiet" icon="close" iconOnly disabled={locked} onClick={onClose}>Close</Button>
         </header>
         <div class="dialog-body">{children}</div>

@@ -27,7 +27,8 @@ export function useNow(everyMs = 1000): number {
 }
 
 /**
- * A time. relative (the rule) is "3 min ago" with all of it in the title; full is
+ * A time. relative (the rule) is "3 min ago", or the date of what is more than a
+ * month away, with all of it in the title; full is
  * the date and time with seconds; clock is the time of day alone, for rows of a log.
  */
 export function Time({ of, show = "relative" }: { of: Timestamp | Date | undefined; show?: "relative" | "full" | "clock" }) {
@@ -36,7 +37,7 @@ export function Time({ of, show = "relative" }: { of: Timestamp | Date | undefin
   if (!of) return <span class="muted">never</span>;
   const date = of instanceof Date ? of : timestampDate(of);
   const full = fullTime(date, zone);
-  const text = show === "full" ? full : show === "clock" ? clockTime(date, zone) : relativeTime(date.getTime() - now);
+  const text = show === "full" ? full : show === "clock" ? clockTime(date, zone) : relativeTime(date.getTime() - now) ?? full.slice(0, 10);
   return <time dateTime={date.toISOString()} title={full}>{text}</time>;
 }
 
@@ -62,7 +63,9 @@ const steps = [
   ["minute", 60_000],
 ] as const;
 
-function relativeTime(difference: number): string {
+/** How far a time is, in words; undefined where the date says more. */
+function relativeTime(difference: number): string | undefined {
+  if (Math.abs(difference) > 30 * 86_400_000) return undefined;
   for (const [unit, size] of steps) {
     if (Math.abs(difference) >= size) return words.format(Math.trunc(difference / size), unit);
   }
