@@ -1,6 +1,5 @@
 import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { codeName, failureOf } from "./failure";
 import { type Route, useRoute, type View } from "./router";
 import { SessionProvider, useSignIn } from "./session";
 import { Shell } from "./shell";
@@ -32,12 +31,12 @@ export function App() {
 
 /** A view, fetched when it is first shown. */
 function Shown({ route }: { route: Route }) {
-  const [shown, set] = useState<{ view?: ComponentType; failed?: string }>({});
+  const [shown, set] = useState<{ view?: ComponentType; failed?: boolean }>({});
   useEffect(() => {
     let current = true;
     load[route.view]().then(
       (module) => current && set({ view: module.default }),
-      (thrown) => current && set({ failed: `${failureOf(thrown).message} (${codeName(failureOf(thrown).code)})` }),
+      () => current && set({ failed: true }),
     );
     return () => {
       current = false;

@@ -1,4 +1,4 @@
-import type { Catalog } from "./explorer/catalog";
+import { type Catalog, readCatalog } from "./explorer/catalog";
 
 let loaded: Promise<Catalog> | undefined;
 
@@ -12,10 +12,7 @@ export function loadCatalog(): Promise<Catalog> {
 }
 
 async function fetchCatalog(): Promise<Catalog> {
-  const [{ readCatalog }, response] = await Promise.all([
-    import("./explorer/catalog"),
-    fetch(`${import.meta.env.BASE_URL}descriptors.binpb`, { credentials: "omit" }),
-  ]);
+  const response = await fetch(`${import.meta.env.BASE_URL}descriptors.binpb`, { credentials: "omit" });
   if (!response.ok) throw new Error(`descriptors.binpb: HTTP ${response.status}`);
   return readCatalog(new Uint8Array(await response.arrayBuffer()));
 }

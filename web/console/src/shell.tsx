@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { href, useRoute, type View, views } from "./router";
 import { useSession } from "./session";
 import { useTheme } from "./theme";
-import { Button, Icon, type IconName, useZone } from "./ui";
+import { Button, Icon, type IconName, Notice, useNow, useZone } from "./ui";
 
 const titles: Record<View, [string, IconName]> = {
   syncs: ["Syncs", "sync"],
@@ -42,7 +42,27 @@ export function Shell({ view, children }: { view: View; children: ComponentChild
           <Who />
         </div>
       </header>
-      <main id="main" tabIndex={-1}>{children}</main>
+      <main id="main" tabIndex={-1}><Ending />{children}</main>
+    </div>
+  );
+}
+
+/** How long before a sign-in ends it is told. */
+const toldAhead = 5 * 60_000;
+
+/** Tells that the sign-in ends soon, where nothing renews it. */
+function Ending() {
+  const { ends, signInAgain } = useSession();
+  const now = useNow(10_000);
+  const [problem, setProblem] = useState("");
+  if (ends === undefined || ends - now > toldAhead) return null;
+  const minutes = Math.max(0, Math.ceil((ends - now) / 60_000));
+  return (
+    <div class="ending">
+      <Notice tone="warn" title={minutes === 0 ? "Your sign-in has ended" : `Your sign-in ends in ${minutes} ${minutes === 1 ? "minute" : "minutes"}`}
+        actions={<Button onClick={() => void signInAgain().catch((thrown: Error) => setProblem(thrown.message))}>Sign in again</Button>}>
+        {problem || "Sign in again, and you are back where you are now."}
+      </Notice>
     </div>
   );
 }

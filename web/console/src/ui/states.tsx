@@ -1,7 +1,6 @@
 import type { ComponentChildren } from "preact";
 import type { CallState } from "../call";
 import { type Failure, isRefusal } from "../failure";
-import { advice } from "../advice";
 import { href } from "../router";
 import { Button, CopyButton } from "./button";
 import { Icon } from "./icon";
@@ -55,9 +54,9 @@ export function Failed({ failure, what, onRetry }: { failure: Failure; what?: st
     <div class="notice bad" role="alert">
       <Icon name="warning" />
       <div class="notice-text">
-        <p class="notice-title">{what ?? "The call failed"}</p>
+        <p class="notice-title">{what ?? failure.title}</p>
         <p class="failure-message">{sentence(failure.message)}</p>
-        <p>{advice(failure)}</p>
+        <p>{failure.advice}{waiting(failure)}</p>
         <Trace failure={failure} />
         {onRetry && <div class="notice-actions"><Button onClick={onRetry}>Try again</Button></div>}
       </div>
@@ -71,9 +70,9 @@ export function Refused({ failure, what }: { failure: Failure; what?: string }) 
     <div class="notice warn" role="alert">
       <Icon name="refused" />
       <div class="notice-text">
-        <p class="notice-title">{what ? `${what}: refused` : "c1proxy refused this call"}</p>
+        <p class="notice-title">{what ? `${what}: refused` : failure.title}</p>
         <p class="failure-message">{sentence(failure.message)}</p>
-        <p>{advice(failure)}</p>
+        <p>{failure.advice}{waiting(failure)}</p>
         <Trace failure={failure} />
         {failure.requestId && (
           <p><a href={href("access", { request_id: failure.requestId })}>Why was I refused?</a></p>
@@ -81,6 +80,12 @@ export function Refused({ failure, what }: { failure: Failure; what?: string }) 
       </div>
     </div>
   );
+}
+
+function waiting({ retryAfter }: Failure): string {
+  if (retryAfter === undefined) return "";
+  const seconds = Math.max(1, Math.ceil(retryAfter / 1000));
+  return ` It is worth another try in ${seconds < 90 ? `${seconds} ${seconds === 1 ? "second" : "seconds"}` : `${Math.ceil(seconds / 60)} minutes`}.`;
 }
 
 function Trace({ failure }: { failure: Failure }) {

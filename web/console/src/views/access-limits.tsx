@@ -22,7 +22,7 @@ export function Limits() {
   }, [reload, failed]);
   return (
     <Section title="Your limits" about="All of them hold at once. Looking is a call, which the limits on all methods count."
-      actions={<Button kind="quiet" icon="sync" onClick={reload}>Refresh</Button>}>
+      actions={<Button kind="quiet" icon="sync" onClick={reload}>Refresh<span class="visually-hidden"> the limits</span></Button>}>
       <Answered state={state} what="The limits could not be had" onRetry={reload} rows={2}>
         {({ limits, shared, time }) => limits.length === 0
           ? <Empty title="No limits">Nothing but c1proxy's own size limits how often you call.</Empty>

@@ -1,8 +1,8 @@
 import type { Record as AuditRecord } from "@c1proxy/client/gen/c1proxy/v1/audit_pb";
 import { GatewayService } from "@c1proxy/client/gen/c1proxy/v1/gateway_pb";
 import { useEffect, useState } from "preact/hooks";
-import { adviceFor } from "../advice";
 import { useRead } from "../call";
+import { adviceFor, titleFor } from "../failure";
 import { outcomeWords, recordFacts, useRecords } from "../record";
 import { href, navigate } from "../router";
 import { useSession } from "../session";
@@ -77,21 +77,11 @@ function Told({ record }: { record: AuditRecord }) {
 
 function title(record: AuditRecord, method: string): string {
   const name = method.slice(method.lastIndexOf("/") + 1) || "The call";
-  if (record.kind === "denied") return `${name} was refused: ${words[record.error] ?? record.error.toLowerCase().replaceAll("_", " ")}`;
+  if (record.kind === "denied") return `${name} was refused. ${titleFor(record.error, record.code)}`;
   if (record.kind === "intent") return `${name} is under way`;
-  return record.code === "ok" || record.outcome === "ok" ? `${name} was not refused: it was done` : `${name} was allowed, but failed`;
+  return record.code === "ok" || record.outcome === "ok" ? `${name} was not refused: it was done` : `${name} was allowed, but failed. ${titleFor(record.error, record.code)}`;
 }
 
-const words: Readonly<Record<string, string>> = {
-  METHOD_DENIED: "no rule of the team allows it",
-  CONDITION_DENIED: "the condition of no rule held for it",
-  REASON_REQUIRED: "a rule wants a reason, and none was stated",
-  RATE_LIMITED: "a limit was used up",
-  UNAUTHENTICATED: "the credential was not known",
-  TEAM_REQUIRED: "no team was chosen",
-  TEAM_DENIED: "the caller is not of the team",
-  ORIGIN_DENIED: "the web page's origin is not allowed",
-};
 
 /** What the policy says of the method today; the record keeps no request to decide anew. */
 function PolicyNow({ method, record }: { method: string; record: AuditRecord }) {

@@ -41,7 +41,7 @@ function Identity() {
         setBusy(true);
         await refresh().catch(() => undefined);
         setBusy(false);
-      }}>Refresh</Button>
+      }}>Refresh<span class="visually-hidden"> who you are</span></Button>
     }>
       <div class="card">
         <Facts facts={[

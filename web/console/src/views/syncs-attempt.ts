@@ -2,7 +2,7 @@ import { ConnectorService } from "@c1proxy/client/gen/c1/api/app/v1/app_pb";
 import { useEffect, useReducer } from "preact/hooks";
 import { withReason } from "../api";
 import { callOptions } from "../call";
-import { type Failure, failureOf, mayHaveActed } from "../failure";
+import { type Failure, failureOf } from "../failure";
 import { keep, recall } from "../kept";
 import type { Session } from "../session";
 
@@ -89,8 +89,8 @@ export async function confirm(session: Session, subject: Subject, reason: string
     );
     set({ ...attempt, outcome: { kind: "ok", requestId: requestId() } });
   } catch (thrown) {
-    const failure = failureOf(thrown);
-    set({ ...attempt, outcome: mayHaveActed(failure) ? { kind: "unclear", failure } : { kind: "refused", failure } });
+    const failure = failureOf(thrown, ConnectorService.method.confirmSyncValid);
+    set({ ...attempt, outcome: failure.mayHaveActed ? { kind: "unclear", failure } : { kind: "refused", failure } });
   } finally {
     removeEventListener("beforeunload", warn);
   }

@@ -189,12 +189,12 @@ const columns: readonly Column<Row>[] = [
       <span class="nowrap">{state === "running" ? <span class="muted">not yet</span> : <Time of={connector.status?.completedAt} />}</span>
     ),
   },
-  { title: "Notes", grow: true, cell: (row) => <span class="small soft">{notes(row) || <span class="muted">none</span>}</span> },
+  { title: "Notes", grow: true, cell: (row) => <span class="small soft">{notes(row) || <span class="visually-hidden">none</span>}</span> },
   {
     title: "Actions",
     end: true,
     cell: ({ app, connector, state }) => (state === "lost" || state === "failed") && (
-      <a class="button quiet small nowrap" href={href("syncs", { app: app.id, confirm: connector.id })}>
+      <a class="button plain small nowrap" href={href("syncs", { app: app.id, confirm: connector.id })}>
         Confirm…<span class="visually-hidden"> the sync of {nameOf(connector)}</span>
       </a>
     ),

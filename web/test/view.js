@@ -1,0 +1,56 @@
+// What tests of the console's views share.
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { open } from "./kit.js";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const shots = fileURLToPath(new URL("shots/", import.meta.url));
+
+// signedIn opens a view of the console, signed in with a key.
+export async function signedIn(t, origin, key, hash = "#/syncs", options = {}) {
+  const page = await open(t, `${origin}/console/${hash}`, options);
+  await page.getByLabel("API key").fill(key);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("navigation", { name: "Views" }).waitFor({ state: "attached" });
+  return page;
+}
+
+// accessible fails with what axe-core finds wrong with the page as it is.
+export async function accessible(page, what = "the page") {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+  const found = violations.flatMap(({ id, help, nodes }) => nodes.map((node) => `${id}: ${help}: ${node.target.join(" ")}: ${node.failureSummary}`));
+  assert.deepEqual(found, [], `axe-core finds fault with ${what}`);
+}
+
+// inBothThemes calls check in light and in dark.
+export async function inBothThemes(page, check) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    await check(colorScheme);
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+}
+
+// fits fails if the page scrolls sideways in a window of a width.
+export async function fits(page, width = 360) {
+  const before = page.viewportSize();
+  await page.setViewportSize({ width, height: 740 });
+  const wide = await page.evaluate(() => {
+    const most = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth <= most) return [];
+    const out = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > most + 1);
+    return out.slice(0, 5).map((one) => `${one.tagName}.${one.className}: ${one.textContent?.slice(0, 40)}`);
+  });
+  assert.deepEqual(wide, [], `the page scrolls sideways at ${width} px`);
+  await page.setViewportSize(before);
+}
+
+// shot writes a screenshot into web/test/shots, which are looked at and not kept.
+export async function shot(page, name, options = {}) {
+  mkdirSync(shots, { recursive: true });
+  await page.screenshot({ path: `${shots}${name}.png`, animations: "disabled", ...options });
+}
