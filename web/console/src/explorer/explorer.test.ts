@@ -8,7 +8,7 @@ import { create, type DescField, type DescMessage, fromJson, type JsonObject, ty
 import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
 import { readCatalog, searchMethods } from "./catalog";
 import { fromText, getField, inputOf, isObject, parseRequest, problemsOf, setField, toText } from "./form";
-import { curlSnippet, grpcurlSnippet, shellQuote } from "./snippets";
+import { curlSnippet, grpcurlSnippet, shellQuote, typescriptSnippet } from "./snippets";
 
 const set = join(mkdtempSync(join(tmpdir(), "explorer-")), "set.binpb");
 execFileSync("go", ["tool", "-modfile=internal/dev/tools.mod", "buf", "build", "proto", "-o", set], { cwd: "../.." });
@@ -243,4 +243,30 @@ test("snippets come through a shell as they are", () => {
   }
   assert.ok(grpcurlSnippet({ method, request: {}, origin: "http://127.0.0.1:8080" }).includes("-plaintext"));
   assert.deepEqual(words(grpcurlSnippet({ method, request: {}, origin: "http://127.0.0.1:8080" })).slice(-2), ["127.0.0.1:8080", method.id]);
+});
+
+test("the TypeScript of every method makes the same request", async () => {
+  let plain = 0;
+  for (const method of catalog.methods) {
+    for (let round = 0; round < 3; round++) {
+      const request = toJson(method.desc.input, randomMessage(method.desc.input, 0), { registry }) as JsonObject;
+      const snippet = typescriptSnippet({ method, request, origin: "https://c1proxy.example.com", team: "hr", reason: "it's \"so\"\n" });
+      const where = `SEED=${seed}\n${snippet}`;
+      const [imports, code] = snippet.split("\n\n", 2) as [string, string];
+      assert.ok(imports.includes(`from "@c1proxy/client/${method.desc.parent.file.proto.package}/${method.desc.parent.name}"`), where);
+      const schema = /(\w+Schema) \}/.exec(imports)?.[1];
+      if (!schema) plain++;
+      else assert.equal(schema, `${method.desc.input.typeName.slice(method.desc.input.file.proto.package.length + 1).replaceAll(".", "_")}Schema`, where);
+      const sent: unknown[] = [];
+      const run = new Function("createClient", "createTransport", "because", "fromJson", schema ?? "_", method.desc.parent.name, "process", "console",
+        `return (async () => {${code}})()`) as (...args: unknown[]) => Promise<void>;
+      const client = new Proxy({}, { get: (_, name) => (name === "then" ? undefined : (init: unknown, options: unknown) => (sent.push(name, init, options), [])) });
+      await run(() => client, () => ({}), (text: string) => ({ text }), (desc: DescMessage, value: JsonValue) => fromJson(desc, value, { registry }),
+        method.desc.input, {}, { env: {} }, { log: () => {} });
+      assert.equal(sent[0], method.desc.localName, where);
+      assert.deepEqual(sent[2], { headers: { text: "it's \"so\"\n" } }, where);
+      assert.deepEqual(toJson(method.desc.input, create(method.desc.input, sent[1] as never), { registry }), request, where);
+    }
+  }
+  assert.ok(plain > 100, `${plain} without fromJson`);
 });

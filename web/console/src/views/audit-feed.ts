@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { AuditService, QueryResponse, Record as AuditRecord, RecordFilterSchema } from "@c1proxy/client/gen/c1proxy/v1/audit_pb";
+import type { AuditService, QueryResponse, Record as AuditRecord, RecordFilterSchema, TailResponse } from "@c1proxy/client/gen/c1proxy/v1/audit_pb";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
+import { tail } from "@c1proxy/client/helpers/tail";
 import { type Failure, failureOf } from "../failure";
 
 export type Filter = MessageInitShape<typeof RecordFilterSchema>;
@@ -8,8 +9,8 @@ export type Filter = MessageInitShape<typeof RecordFilterSchema>;
 /** How the live tail is. */
 export type Live =
   | { readonly kind: "off" | "connecting" | "live" | "paused" }
-  /** It broke off, and is tried again at a time. */
-  | { readonly kind: "waiting"; readonly at: number; readonly failure: Failure | undefined }
+  /** It broke off, and is resumed at a time. */
+  | { readonly kind: "waiting"; readonly at: number }
   /** It was refused: to try again is no help by itself. */
   | { readonly kind: "refused"; readonly failure: Failure };
 
@@ -41,8 +42,6 @@ const pageSize = 100;
 
 /** A stream that says nothing for so long is taken for dead. */
 const silence = 45_000;
-const firstWait = 500;
-const longestWait = 30_000;
 
 const begun: FeedState = {
   rows: undefined, loading: true, failure: undefined, older: "", loadingOlder: false, olderFailure: undefined,
@@ -61,7 +60,8 @@ export class Feed {
   readonly #life = new AbortController();
   #tail: AbortController | undefined;
   #from: bigint | undefined;
-  #wake: (() => void) | undefined;
+  /** Gives up the stream, or the wait for the next one, so that it is resumed at once. */
+  #again: (() => void) | undefined;
 
   constructor(client: Client<typeof AuditService>, filter: Filter, changed: (state: FeedState) => void) {
     this.#client = client;
@@ -83,7 +83,6 @@ export class Feed {
   stop(): void {
     this.#life.abort();
     this.#tail?.abort();
-    this.#wake?.();
   }
 
   /** Asks for the newest page. */
@@ -117,14 +116,13 @@ export class Feed {
     if (this.#tail === undefined) return;
     this.#tail.abort();
     this.#tail = undefined;
-    this.#wake?.();
     this.#set({ live: { kind: "paused" } });
   }
 
   /** Begins the tail, or goes on with it, at once. */
   resume(): void {
     if (this.#tail !== undefined) {
-      this.#wake?.();
+      this.#again?.();
       return;
     }
     if (this.#life.signal.aborted) return;
@@ -144,59 +142,55 @@ export class Feed {
     }
   }
 
+  /** Keeps the tail up until it is paused or refused. A stream that says nothing for long is given up and resumed. */
   async #follow(signal: AbortSignal): Promise<void> {
-    let wait = firstWait;
     while (!signal.aborted) {
-      this.#set({ live: { kind: "connecting" } });
-      let failure: Failure | undefined;
+      const stream = new AbortController();
+      const give = () => stream.abort();
+      signal.addEventListener("abort", give);
+      this.#again = give;
+      let timer = setTimeout(give, silence);
       try {
-        if (await this.#read(signal)) wait = firstWait;
+        this.#set({ live: { kind: "connecting" } });
+        const request = { filter: this.#filter, ...(this.#from === undefined ? {} : { from: this.#from }) };
+        const onBreak = (_: unknown, wait: number) => {
+          clearTimeout(timer);
+          timer = setTimeout(give, wait + silence);
+          if (!signal.aborted) this.#set({ live: { kind: "waiting", at: Date.now() + wait } });
+        };
+        for await (const answer of tail(this.#client, request, { signal: stream.signal, onBreak })) {
+          clearTimeout(timer);
+          timer = setTimeout(give, silence);
+          if (signal.aborted) return;
+          this.#take(answer);
+        }
       } catch (thrown) {
-        failure = failureOf(thrown);
-      }
-      if (signal.aborted) return;
-      if (failure && isFinal(failure)) {
+        if (signal.aborted) return;
+        const failure = failureOf(thrown);
+        if (failure.code === Code.FailedPrecondition && this.#from !== undefined) {
+          this.#from = undefined; // another replica's log, which says its name
+          await new Promise((resolve) => setTimeout(resolve, 500));
+          continue;
+        }
         this.#tail = undefined;
         this.#set({ live: { kind: "refused", failure } });
         return;
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", give);
+        stream.abort();
       }
-      const pause = Math.max(failure?.retryAfter ?? 0, wait * (0.75 + Math.random() / 2));
-      wait = Math.min(wait * 2, longestWait);
-      this.#set({ live: { kind: "waiting", at: Date.now() + pause, failure } });
-      await this.#sleep(pause);
     }
   }
 
-  /** Reads one stream to its end, and tells whether anything came by it. */
-  async #read(signal: AbortSignal): Promise<boolean> {
-    const stream = new AbortController();
-    const give = () => stream.abort();
-    signal.addEventListener("abort", give);
-    let timer = setTimeout(give, silence);
-    let came = false;
-    try {
-      const request = { filter: this.#filter, ...(this.#from === undefined ? {} : { from: this.#from }) };
-      for await (const answer of this.#client.tail(request, { signal: stream.signal })) {
-        clearTimeout(timer);
-        timer = setTimeout(give, silence);
-        if (signal.aborted) return came;
-        came = true;
-        if (answer.log !== this.#state.log && this.#state.log !== "") {
-          this.#moveTo(answer.log);
-          void this.reload();
-        }
-        this.#from = answer.next;
-        this.#set({ live: { kind: "live" }, log: answer.log, allTeams: answer.allTeams });
-        if (answer.records.length > 0) this.#add(answer.records);
-      }
-    } catch (thrown) {
-      if (!came || isFinal(failureOf(thrown))) throw thrown;
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", give);
-      stream.abort();
+  #take(answer: TailResponse): void {
+    if (answer.log !== this.#state.log && this.#state.log !== "") {
+      this.#moveTo(answer.log);
+      void this.reload();
     }
-    return came;
+    this.#from = answer.next;
+    this.#set({ live: { kind: "live" }, log: answer.log, allTeams: answer.allTeams });
+    if (answer.records.length > 0) this.#add(answer.records);
   }
 
   #add(records: readonly AuditRecord[]): void {
@@ -213,26 +207,11 @@ export class Feed {
     this.#set({ log, rows: [], older: "", dropped: false, moved: true });
   }
 
-  #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
   #set(change: Partial<FeedState>): void {
     if (this.#life.signal.aborted) return;
     this.#state = { ...this.#state, ...change };
     this.#changed(this.#state);
   }
-}
-
-/** Whether the same again would be answered the same. */
-function isFinal(failure: Failure): boolean {
-  return [Code.Unauthenticated, Code.PermissionDenied, Code.InvalidArgument, Code.Unimplemented, Code.NotFound, Code.OutOfRange, Code.FailedPrecondition].includes(failure.code);
 }
 
 /** Rows and more of them, the newest first, none twice. */

@@ -1,0 +1,28 @@
+import type { JsonValue } from "@bufbuild/protobuf";
+import { useState } from "preact/hooks";
+
+const step = 100;
+
+/** A JSON value as a tree, whose branches are made when they are opened. */
+export function Tree({ value, name, depth = 0 }: { value: JsonValue; name?: string | undefined; depth?: number }) {
+  const [open, set] = useState(depth < 3);
+  const [shown, show] = useState(step);
+  const label = name === undefined ? null : <span class="tree-name">{name}: </span>;
+  if (typeof value !== "object" || value === null) return <div class="tree-leaf">{label}<Leaf value={value} /></div>;
+  const list = Array.isArray(value);
+  const entries: [string, JsonValue][] = list ? value.map((one, i) => [String(i), one]) : Object.entries(value);
+  const count = list ? `${entries.length} ${entries.length === 1 ? "item" : "items"}` : `${entries.length} ${entries.length === 1 ? "field" : "fields"}`;
+  if (entries.length === 0) return <div class="tree-leaf">{label}<span class="muted">{list ? "[] empty" : "{} empty"}</span></div>;
+  return (
+    <details class="tree" open={open} onToggle={(event) => set(event.currentTarget.open)}>
+      <summary>{label}<span class="muted">{count}</span></summary>
+      {open && entries.slice(0, shown).map(([key, one]) => <Tree key={key} name={key} value={one} depth={depth + 1} />)}
+      {open && entries.length > shown && <button type="button" class="button quiet" onClick={() => show(shown + step)}>{entries.length - shown} more</button>}
+    </details>
+  );
+}
+
+function Leaf({ value }: { value: string | number | boolean | null }) {
+  if (typeof value === "string") return <span class="tree-text">{JSON.stringify(value)}</span>;
+  return <span class="tree-other">{String(value)}</span>;
+}
