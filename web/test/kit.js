@@ -9,28 +9,51 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
-import { extname, join, normalize, sep } from "node:path";
+import { dirname, extname, join, normalize, sep } from "node:path";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
+const ends = new WeakMap();
+
+// atEnd has something done when the test has ended: what was begun last ends first.
+function atEnd(t, work) {
+  if (!ends.has(t)) {
+    const stack = [];
+    ends.set(t, stack);
+    t.after(async () => {
+      const failures = [];
+      for (const end of stack.reverse()) await Promise.resolve().then(end).catch((e) => failures.push(e));
+      if (failures.length) throw failures[0];
+    });
+  }
+  ends.get(t).push(work);
+}
+
 // folder makes a folder that goes when the test has ended.
 export function folder(t) {
   const dir = mkdtempSync(join(tmpdir(), "c1proxy-web-"));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  atEnd(t, () => rmSync(dir, { recursive: true, force: true }));
   return dir;
 }
 
+// What all tests of a file share ends with the file: an after within a test is that
+// test's.
 let built;
+let browser;
+
+after(async () => {
+  if (browser) await (await browser).close();
+  if (built) rmSync(dirname(built), { recursive: true, force: true });
+});
 
 // binary returns the gateway's program: C1PROXY_BIN, or one that is built once.
 export function binary() {
   if (process.env.C1PROXY_BIN) return process.env.C1PROXY_BIN;
   if (!built) {
     const dir = mkdtempSync(join(tmpdir(), "c1proxy-bin-"));
-    after(() => rmSync(dir, { recursive: true, force: true }));
     built = join(dir, "proxy");
     execFileSync("go", ["build", "-o", built, "./cmd/proxy"], { cwd: root, stdio: "inherit" });
   }
@@ -51,7 +74,7 @@ async function run(t, args, read, options = {}) {
     }
     return ended;
   };
-  t.after(stop);
+  atEnd(t, stop);
   const found = await new Promise((resolve, reject) => {
     const lines = (stream) => {
       let rest = "";
@@ -206,7 +229,7 @@ export async function until(condition, what = "a condition", within = 15_000) {
 
 async function listen(t, server) {
   await new Promise((resolve, reject) => server.once("error", reject).listen(0, "127.0.0.1", resolve));
-  t.after(() => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); }));
+  atEnd(t, () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); }));
   return `http://127.0.0.1:${server.address().port}`;
 }
 
@@ -232,8 +255,6 @@ export async function serve(t, files, headers = {}) {
   }));
 }
 
-let browser;
-
 // launched returns the test file's one Chromium. It finds no host but this machine:
 // names below .test are 127.0.0.1, as an origin that is no secure context.
 async function launched() {
@@ -243,7 +264,6 @@ async function launched() {
       args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
         "--host-resolver-rules=MAP *.test 127.0.0.1,MAP * ~NOTFOUND,EXCLUDE 127.0.0.1,EXCLUDE localhost"],
     });
-    after(async () => (await browser).close());
   }
   return browser;
 }
@@ -295,7 +315,7 @@ export async function open(t, url, { hosts = [], init, ...options } = {}) {
     if (!allowed.has(host)) watch.trouble.push(`request to another host: ${request.method} ${request.url}`);
   });
   page.watch = watch;
-  t.after(async () => {
+  atEnd(t, async () => {
     await context.close();
     watch.check();
   });

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { demo, gateway, until } from "./kit.js";
-import { accessible, fits, inBothThemes, shot, signedIn } from "./view.js";
+import { demo, until } from "./kit.js";
+import { accessible, fits, gatewayWithConsole, inBothThemes, shot, signedIn } from "./view.js";
 
 const confirmCalls = (page) => page.watch.requests.filter((request) => request.url.endsWith("/ConfirmSyncValid"));
 
@@ -25,7 +25,7 @@ test("a sync that lost its data stands out, and every app is listed to its end",
   const { origin, api_key } = await demo(t);
   const page = await signedIn(t, origin, api_key);
   const lost = page.getByRole("region", { name: "Syncs that lost their data" });
-  await lost.getByText("Okta (production)").waitFor();
+  await lost.getByText("Okta (production)", { exact: true }).waitFor();
   assert.match(await lost.innerText(), /ERRORED_NO_DATA/);
   await page.getByText("60 connectors").waitFor();
   await page.getByText("Without connectors: Archive").waitFor();
@@ -111,7 +111,7 @@ test("a sync is confirmed by the keyboard alone, once, and its record is shown",
 });
 
 test("presses that repeat send one confirmation, and a page that is left says that it is open", async (t) => {
-  const { origin, keys, c1 } = await gateway(t);
+  const { origin, keys, c1 } = await gatewayWithConsole(t);
   const page = await signedIn(t, origin, keys.desk);
   let release;
   const held = new Promise((resolve) => { release = resolve; });
@@ -148,7 +148,7 @@ test("presses that repeat send one confirmation, and a page that is left says th
 });
 
 test("an answer that does not come is open, and is not asked for again", async (t) => {
-  const { origin, keys, c1 } = await gateway(t);
+  const { origin, keys, c1 } = await gatewayWithConsole(t);
   c1.answer = ({ path }) => (path.includes("confirm_sync_valid") ? { status: 502, body: "<html>bad gateway</html>" } : undefined);
   const page = await signedIn(t, origin, keys.desk);
   await review(page);
@@ -164,7 +164,7 @@ test("an answer that does not come is open, and is not asked for again", async (
 });
 
 test("C1's refusals are said in words", async (t) => {
-  const { origin, keys } = await gateway(t);
+  const { origin, keys } = await gatewayWithConsole(t);
   const page = await signedIn(t, origin, keys.desk);
   await review(page);
   let dialog = await fill(page, { sync: "unknown-sync" });
@@ -192,7 +192,7 @@ test("C1's refusals are said in words", async (t) => {
 });
 
 test("a refusal by the policy names its rule and leads to why", async (t) => {
-  const { origin, keys } = await gateway(t, { teams: { payments: { allow: [
+  const { origin, keys } = await gatewayWithConsole(t, { teams: { payments: { allow: [
     { methods: ["c1.**/*"], class: "read" },
     { name: "own-apps", methods: ["c1.api.app.v1.ConnectorService/ConfirmSyncValid"], condition: 'request.app_id == "app-1"' },
   ] } } });
@@ -211,7 +211,7 @@ test("a refusal by the policy names its rule and leads to why", async (t) => {
 });
 
 test("failures are shown where they are: of all apps, of one, and none at all", async (t) => {
-  const { origin, keys, c1 } = await gateway(t);
+  const { origin, keys, c1 } = await gatewayWithConsole(t);
   c1.answer = ({ path }) => (/\/apps\?|\/apps$/.test(path) ? { status: 500, body: '{"code":13,"message":"C1 is not well"}' } : undefined);
   const page = await signedIn(t, origin, keys.desk);
   await page.getByText("The apps could not be listed").waitFor();
@@ -236,7 +236,7 @@ test("failures are shown where they are: of all apps, of one, and none at all", 
 });
 
 test("many apps are listed within the limit, a few at once", async (t) => {
-  const { origin, keys, c1 } = await gateway(t, { teams: { payments: { limits: { caller: { rate: 20, per: "1s", burst: 10 } } } } });
+  const { origin, keys, c1 } = await gatewayWithConsole(t, { teams: { payments: { limits: { caller: { rate: 20, per: "1s", burst: 10 } } } } });
   let most = 0;
   let now = 0;
   const list = Array.from({ length: 30 }, (_, i) => ({ id: `app-${i}`, displayName: `App ${String(i).padStart(2, "0")}` }));

@@ -4,14 +4,21 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { open } from "./kit.js";
+import { gateway, open } from "./kit.js";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const shots = fileURLToPath(new URL("shots/", import.meta.url));
 
+// gatewayWithConsole is kit's gateway, which serves the console as the configuration's
+// console says.
+export function gatewayWithConsole(t, { console = {}, more = {}, ...rest } = {}) {
+  return gateway(t, { ...rest, more: { console, ...more } });
+}
+
 // signedIn opens a view of the console, signed in with a key.
 export async function signedIn(t, origin, key, hash = "#/syncs", options = {}) {
   const page = await open(t, `${origin}/console/${hash}`, options);
+  page.setDefaultTimeout(10_000);
   await page.getByLabel("API key").fill(key);
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await page.getByRole("navigation", { name: "Views" }).waitFor({ state: "attached" });

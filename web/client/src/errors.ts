@@ -149,7 +149,7 @@ export async function diagnose(
   const blocked = watchPolicy(gateway.origin);
   try {
     const ask = (mode: RequestMode) =>
-      fetch(gateway, { mode, credentials: "omit", cache: "no-store", redirect: "manual", referrerPolicy: "no-referrer", ...(signal && { signal }) }).then(() => true, () => false);
+      fetch(gateway, { mode, credentials: "omit", cache: "no-store", referrerPolicy: "no-referrer", ...(signal && { signal }) }).then(() => true, () => false);
     if (await ask("cors")) return as("INTERRUPTED", `${gateway.origin} answers now`);
     const there = page !== "" && page !== gateway.origin && (await ask("no-cors"));
     signal?.throwIfAborted();

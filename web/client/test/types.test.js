@@ -1,33 +1,13 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { modules, pack, project } from "../../test/packed.js";
 
-const here = fileURLToPath(new URL(".", import.meta.url));
-const client = dirname(here);
-const modules = join(client, "..", "node_modules");
+const client = fileURLToPath(new URL("..", import.meta.url));
 const tsc = join(modules, "typescript", "bin", "tsc");
-
-// project makes a folder with the packed client installed in it, and nothing else but
-// what that one needs: it is far from the sources.
-let packed;
-function project(t) {
-  if (!packed) {
-    const [{ filename, files }] = JSON.parse(execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", tmpdir()], { cwd: client, stdio: ["ignore", "pipe", "ignore"] }));
-    packed = { tarball: join(tmpdir(), filename), files: files.map((f) => f.path) };
-  }
-  const dir = mkdtempSync(join(tmpdir(), "c1proxy-app-"));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
-  const installed = join(dir, "node_modules", "@c1proxy", "client");
-  mkdirSync(installed, { recursive: true });
-  execFileSync("tar", ["-xzf", packed.tarball, "-C", installed, "--strip-components=1"]);
-  for (const scope of ["@bufbuild", "@connectrpc"]) symlinkSync(join(modules, scope), join(dir, "node_modules", scope));
-  writeFileSync(join(dir, "package.json"), '{"type": "module"}');
-  return { dir, installed };
-}
 
 // check runs the type checker over a folder, as one kind of project has it.
 function check(dir, kind) {
@@ -45,17 +25,17 @@ const kinds = {
   nodenext: { module: "NodeNext", moduleResolution: "NodeNext" },
 };
 
-test("the packed client has what it needs, and no more", (t) => {
-  project(t);
-  const kept = packed.files.filter((f) => !/^(gen|dist)\/.*\.(js|d\.ts)$/.test(f)).sort();
+test("the packed client has what it needs, and no more", () => {
+  const { files } = pack();
+  const kept = files.filter((f) => !/^(gen|dist)\/.*\.(js|d\.ts)$/.test(f)).sort();
   assert.deepEqual(kept, ["LICENSE", "README.md", "package.json"]);
-  for (const file of ["dist/index.js", "dist/errors.d.ts", "gen/services/c1.api.app.v1/ConnectorService.js", "gen/c1/api/app/v1/app_pb.d.ts"]) assert.ok(packed.files.includes(file), file);
+  for (const file of ["dist/index.js", "dist/errors.d.ts", "gen/services/c1.api.app.v1/ConnectorService.js", "gen/c1/api/app/v1/app_pb.d.ts"]) assert.ok(files.includes(file), file);
 });
 
 for (const [name, kind] of Object.entries(kinds)) {
   test(`the types hold with moduleResolution ${name}`, (t) => {
     const { dir } = project(t);
-    cpSync(join(here, "types.ts"), join(dir, "types.ts"));
+    cpSync(join(client, "test", "types.ts"), join(dir, "types.ts"));
     check(dir, { ...kind, skipLibCheck: name !== "bundler" });
   });
 }
