@@ -124,6 +124,13 @@ func demoText(t *testing.T) string {
 // it says.
 func TestDemo(t *testing.T) {
 	text := demoText(t)
+	console := regexp.MustCompile(`(?m)^    (http://127\.0\.0\.1:\d+/console/)\n    c1p_\S+$`).FindStringSubmatch(text)
+	if console == nil {
+		t.Fatalf("no console in\n%s", text)
+	}
+	if status, body := (paste{target: console[1]}).send(t); status != "200 OK" || !strings.Contains(body, "<title>c1proxy console</title>") {
+		t.Errorf("%s answers %s: %s", console[1], status, body)
+	}
 	key := regexp.MustCompile(`export KEY='(c1p_[^']+)'`).FindStringSubmatch(text)
 	if key == nil || !strings.Contains(text, "All 638 operations") {
 		t.Fatalf("the demo printed\n%s", text)

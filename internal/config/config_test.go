@@ -196,6 +196,9 @@ func TestParseEverything(t *testing.T) {
 			}},
 		Admin: &configv1.Admin{Address: "127.0.0.1:9090"},
 		Cors:  &configv1.Cors{AllowedOrigins: []string{"https://app.example.com", "http://localhost:3000"}},
+		Issuers: []*configv1.Issuer{{Name: "login", Url: "https://login.example.com", Audiences: []string{"c1proxy"},
+			MaxTokenLifetime: durationpb.New(24 * time.Hour)}},
+		Console: &configv1.Console{Issuer: "login", ClientId: "c1proxy-console", Scopes: []string{"openid", "profile"}, Resource: "https://c1proxy.example.com"},
 		Telemetry: &configv1.Telemetry{Traces: &configv1.Traces{
 			Endpoint: "https://otel.example.com/otlp", SampleRatio: proto.Float64(.25), ServiceName: "c1proxy.staging",
 			Headers: []*configv1.TraceHeader{{Name: "authorization", Value: &configv1.Secret{Env: "OTEL_KEY"}}},

@@ -24,7 +24,7 @@ import (
 
 // verbs is the command line.
 type verbs struct {
-	Check       checkVerb       `cmd:"" help:"Run lint, gen --check, release, crash and test: everything that CI asks of a change."`
+	Check       checkVerb       `cmd:"" help:"Run lint, gen --check, web --check, release, crash and test: everything that CI asks of a change."`
 	Lint        lintVerb        `cmd:"" help:"Run every static check, and name all findings."`
 	Gen         genVerb         `cmd:"" help:"Generate the Go code and the list of methods of the protos, and delete what is stale."`
 	Mirror      mirrorVerb      `cmd:"" help:"Write the protos of C1 from its OpenAPI document; then run gen."`
@@ -35,6 +35,8 @@ type verbs struct {
 	Crash       crashVerb       `cmd:"" help:"Kill the gateway under load, fail its disk and fill it, and hold its audit to its promises."`
 	Bench       benchVerb       `cmd:"" help:"Run the overhead benchmark and print its ratios."`
 	Release     releaseVerb     `cmd:"" help:"Build the last commit twice, and write the binary, its SBOM and their sums if both are the same."`
+	Web         webVerb         `cmd:"" help:"Make the files of the web packages and of the console, and test the packages; this takes Node."`
+	Browser     browserVerb     `cmd:"" help:"Run the tests of web/test in Chromium; this takes Node too."`
 	Vuln        vulnVerb        `cmd:"" help:"Look for known vulnerabilities that the code can reach, or say why that was skipped."`
 }
 
@@ -76,6 +78,9 @@ func (v *checkVerb) Run(ctx context.Context) error {
 		return err
 	}
 	if err := (&genVerb{Check: true}).Run(ctx); err != nil {
+		return err
+	}
+	if err := (&webVerb{Check: true, untested: true}).Run(ctx); err != nil {
 		return err
 	}
 	if err := v.release(ctx); err != nil {

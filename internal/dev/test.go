@@ -33,7 +33,8 @@ type testVerb struct {
 }
 
 // Run tests the packages, then the wire: a run of everything includes the
-// conformance suite, which counts as one test. The last line is the summary.
+// conformance suite, which counts as one test, and then the tests of the web
+// packages, those in Chromium too. The last line is the summary.
 func (v *testVerb) Run(ctx context.Context) error {
 	race, why := false, "--no-race"
 	if !v.NoRace {
@@ -62,12 +63,18 @@ func (v *testVerb) Run(ctx context.Context) error {
 	}
 
 	if !whole || v.Short {
-		fmt.Println("conformance suite: left out of a partial run")
+		fmt.Println("conformance suite and the web packages: left out of a partial run")
 	} else if err := (&conformanceVerb{Race: race}).Run(ctx); err != nil {
 		fmt.Println(err)
 		sum.failed++
 	} else {
 		sum.passed++
+	}
+	if whole && !v.Short {
+		if err := testPages(ctx, sum); err != nil {
+			fmt.Println(err)
+			sum.failed++
+		}
 	}
 	if !race {
 		fmt.Printf("race detector: off (%s)\n", why)
