@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/config"
 	"github.com/c1proxy/c1proxy/internal/policy"
+	"github.com/c1proxy/c1proxy/internal/principal"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
 	"github.com/c1proxy/c1proxy/internal/route"
 )
@@ -140,4 +142,18 @@ func (f Failures) Count(address string, limit ratelimit.Limit) time.Duration {
 // Over is failures.over of the peer at an address.
 func (f Failures) Over(address string, limit ratelimit.Limit) time.Duration {
 	return f.failures.over(peer{address: address}, limit)
+}
+
+// Readers are readers, for their tests.
+type Readers struct{ readers readers }
+
+// NewReaders is newReaders.
+func NewReaders() Readers { return Readers{newReaders()} }
+
+// Enter is readers.enter.
+func (r Readers) Enter(ctx context.Context) (leave func(), err error) { return r.readers.enter(ctx) }
+
+// Ration is a ration of so many in all and for each.
+func Ration(most, each int) func(*principal.Principal) (leave func(), err error) {
+	return (&ration{most: most, each: each}).enter
 }
