@@ -322,9 +322,24 @@ function kindOf(value: JsonValue): string {
 
 function suggest(desc: DescMessage, name: string): string {
   const plain = (text: string) => text.replace(/[_-]/g, "").toLowerCase();
-  const near = desc.fields.find((field) => plain(field.name) === plain(name))
-    ?? desc.fields.find((field) => plain(field.name).startsWith(plain(name)) || plain(name).startsWith(plain(field.name)));
-  return near ? `; did you mean ${near.jsonName}?` : "";
+  let nearest: DescField | undefined;
+  let least = 3;
+  for (const field of desc.fields) {
+    const distance = editDistance(plain(field.name), plain(name));
+    if (distance < least) [nearest, least] = [field, distance];
+  }
+  return nearest ? `; did you mean ${nearest.jsonName}?` : "";
+}
+
+/** How many letters must be changed, put in or left out. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const above = row;
+    row = [i];
+    for (let j = 1; j <= b.length; j++) row.push(Math.min(above[j]! + 1, row[j - 1]! + 1, above[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+  }
+  return row[b.length]!;
 }
 
 /** What a text of JSON is: a request, or what is wrong with it. */

@@ -71,7 +71,7 @@ function MethodList({ methods, chosen, grouped }: { methods: readonly Method[]; 
   return (
     <nav class="explorer-list" aria-label="Methods" ref={list}>
       {groups.map(([service, some]) => (
-        <section key={`${service} ${some[0]?.id}`} aria-label={service}>
+        <div key={service}>
           <h2 title={service}>{service.slice(service.lastIndexOf(".") + 1)} <span class="muted">{service.slice(0, service.lastIndexOf("."))}</span></h2>
           <ul>
             {some.map((method) => (
@@ -82,20 +82,20 @@ function MethodList({ methods, chosen, grouped }: { methods: readonly Method[]; 
               </li>
             ))}
           </ul>
-        </section>
+        </div>
       ))}
       {shown < methods.length && <button ref={end} type="button" class="button quiet" onClick={() => show(shown + step)}>{methods.length - shown} more</button>}
     </nav>
   );
 }
 
-/** Methods that follow each other and are of one service. */
+/** The methods by their services, in the order in which each comes first. */
 function groupsOf(methods: readonly Method[]): [string, Method[]][] {
-  const groups: [string, Method[]][] = [];
+  const groups = new Map<string, Method[]>();
   for (const method of methods) {
-    const last = groups.at(-1);
-    if (last && last[0] === method.service) last[1].push(method);
-    else groups.push([method.service, [method]]);
+    const group = groups.get(method.service);
+    if (group) group.push(method);
+    else groups.set(method.service, [method]);
   }
-  return groups;
+  return [...groups];
 }
