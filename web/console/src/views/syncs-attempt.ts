@@ -38,15 +38,17 @@ const slot = "confirmation";
 const changes = new EventTarget();
 let last = recallLast();
 
-// A page that was left before the answer came: what became of the call is open.
+// A page that was left before the answer came: what became of the call is open, and
+// stays so until somebody has taken note of it.
 function recallLast(): Attempt | undefined {
   const kept = recall<Attempt>(slot);
-  return kept && kept.outcome.kind === "sending" ? { ...kept, outcome: { kind: "unclear", failure: undefined } } : undefined;
+  return kept?.outcome.kind === "sending" ? { ...kept, outcome: { kind: "unclear", failure: undefined } } : kept;
 }
 
 function set(attempt: Attempt | undefined): void {
   last = attempt;
-  keep(slot, attempt?.outcome.kind === "sending" ? attempt : undefined);
+  const open = attempt?.outcome.kind === "sending" || attempt?.outcome.kind === "unclear";
+  keep(slot, open ? attempt : undefined);
   changes.dispatchEvent(new Event("change"));
 }
 
@@ -77,6 +79,11 @@ export async function confirm(session: Session, subject: Subject, reason: string
   set(attempt);
   const warn = (event: BeforeUnloadEvent) => event.preventDefault();
   addEventListener("beforeunload", warn);
+  let left = false; // the browser then gives the call up, which is no answer
+  const leave = () => {
+    left = true;
+  };
+  addEventListener("pagehide", leave);
   try {
     const [options, requestId] = callOptions(new AbortController().signal);
     const stated = withReason(options, reason);
@@ -89,10 +96,12 @@ export async function confirm(session: Session, subject: Subject, reason: string
     );
     set({ ...attempt, outcome: { kind: "ok", requestId: requestId() } });
   } catch (thrown) {
+    if (left) return;
     const failure = failureOf(thrown, ConnectorService.method.confirmSyncValid);
     set({ ...attempt, outcome: failure.mayHaveActed ? { kind: "unclear", failure } : { kind: "refused", failure } });
   } finally {
     removeEventListener("beforeunload", warn);
+    removeEventListener("pagehide", leave);
   }
 }
 
