@@ -245,3 +245,24 @@ test("the samples of docs/browser.md", async (t) => {
   assert.match(await confirm(), /^C1 refused it\./);
   assert.equal(await run(() => docs.client.apps.list({ pageToken: "no such" }).then(() => "", (e) => docs.why.why(e).then((f) => f.code))), "invalid_argument");
 });
+
+test("a page follows the audit, and goes on after a reload", async (t) => {
+  for (const setup of [{}, { protocol: "grpc-web" }]) {
+    const { g, page, confirm, calls } = await visit(t);
+    const following = page.evaluate(([s, p]) => c1.follow(s, p, 4), [{ baseUrl: g.url, credential: g.keys.desk, ...setup }, confirmPath.slice(1)]);
+    await confirm({}, "first");
+    await page.waitForFunction(() => document.title === "2 records");
+    await g.configure((c) => { c.teams[0].limits.caller.burst = 9000; });
+    const tails = () => calls().filter((c) => c.url.endsWith("/c1proxy.v1.AuditService/Tail"));
+    await until(() => tails().length === 2, "the tail is resumed");
+    await confirm({}, "second");
+    const { result, failure } = await following;
+    assert.equal(failure, undefined);
+    assert.deepEqual(result.found.map((r) => [r.kind, r.caller, r.reason]), [
+      ["intent", "desk", "first"], ["outcome", "desk", "first"], ["intent", "desk", "second"], ["outcome", "desk", "second"],
+    ]);
+    const order = result.found.map((r) => Number(r.seq));
+    assert.deepEqual(order, [...new Set(order)].sort((a, b) => a - b));
+    assert.ok(tails().every((c) => c.method === "POST"));
+  }
+});
