@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -155,6 +156,13 @@ type testcase struct {
 // addJUnit counts the tests of a report that have no subtests. A todo counts as
 // skipped: it proves nothing.
 func (t *tally) addJUnit(report []byte, name string) error {
+	// Node writes what a test said as it is, colours included, which XML cannot hold.
+	report = bytes.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\r' && r != '\t' {
+			return -1
+		}
+		return r
+	}, report)
 	var root testcase
 	if err := xml.Unmarshal(report, &root); err != nil {
 		return err
