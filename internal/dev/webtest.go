@@ -153,6 +153,9 @@ type testcase struct {
 	} `xml:"skipped"`
 }
 
+// unmatched is what Node says of a test that --test-name-pattern leaves out.
+const unmatched = "test name does not match pattern"
+
 // addJUnit counts the tests of a report that have no subtests. A todo counts as
 // skipped: it proves nothing.
 func (t *tally) addJUnit(report []byte, name string) error {
@@ -174,6 +177,7 @@ func (t *tally) addJUnit(report []byte, name string) error {
 func (t *tally) addCases(in testcase, name string) {
 	for _, c := range in.Cases {
 		switch {
+		case c.Skipped != nil && c.Skipped.Message == unmatched: // it was not asked for
 		case c.Skipped != nil:
 			why := c.Skipped.Message
 			if why == "" || why == "true" {
