@@ -292,6 +292,10 @@ func TestFetchedFromElsewhere(t *testing.T) {
 		{"the same origin, named", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"https://c1proxy.example.com"}}, ""},
 		{"another origin, named", http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {page}}, "ORIGIN_DENIED"},
 		{"another origin, without more", http.Header{"Origin": {page}}, "ORIGIN_DENIED"},
+		{"the same host over plain http, without more", http.Header{"Origin": {g.url}}, ""},
+		{"another port of it", http.Header{"Origin": {g.url + "0"}}, "ORIGIN_DENIED"},
+		{"the same host by another scheme", http.Header{"Origin": {strings.Replace(g.url, "http:", "https:", 1)}}, "ORIGIN_DENIED"},
+		{"the same host from another site", http.Header{"Origin": {g.url}, "Sec-Fetch-Site": {"cross-site"}}, "ORIGIN_DENIED"},
 	} {
 		for _, r := range []*http.Request{g.post(listMethod, g.keys["sync-bot"], `{"appId":"`+g.facts.AppID+`"}`), g.own("GET", g.listPath(), "sync-bot", "")} {
 			for name, values := range tt.header {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -90,7 +91,7 @@ func checkOrigin(b *binding, next http.Handler) http.Handler {
 		if origins := r.Header["Origin"]; len(origins) > 0 {
 			c.origin = authn.Scrub(origins[0])
 		}
-		if !c.edition.browsers.admit(r.Header) {
+		if !c.edition.browsers.admit(r) {
 			b.refuse(c, r, fault.New(connect.CodePermissionDenied, fault.OriginDenied,
 				"the web page that calls is of an origin that is not allowed: an operator may add it to cors.allowed_origins"))
 			return
@@ -102,15 +103,19 @@ func checkOrigin(b *binding, next http.Handler) http.Handler {
 // admit says whether a call is none of a web page's, or of one that is allowed. A
 // browser names the page's origin, except where it loads something without the
 // page's code being able to see it; then Sec-Fetch-Site tells of another site.
-// Pages of c1proxy's own origin, behind one that serves both, may call. What is no
-// browser can write whatever it likes here, and is asked for a credential as ever.
-func (b *browsers) admit(header http.Header) bool {
-	origins, site := header["Origin"], header.Get("Sec-Fetch-Site")
+// Pages of c1proxy's own origin, such as the console, may call. Over plain http from
+// another machine a browser does not say Sec-Fetch-Site; the page's origin is then
+// held against the host that was asked for. What is no browser can write whatever it
+// likes here, and is asked for a credential as ever.
+func (b *browsers) admit(r *http.Request) bool {
+	origins, site := r.Header["Origin"], r.Header.Get("Sec-Fetch-Site")
 	switch {
 	case len(origins) > 1:
 		return false
 	case len(origins) == 1 && b.origins[origins[0]]:
 		return true
+	case len(origins) == 1 && site == "":
+		return r.TLS == nil && r.Host != "" && strings.EqualFold(origins[0], "http://"+r.Host)
 	case len(origins) == 1:
 		return site == "same-origin"
 	}
