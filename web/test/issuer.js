@@ -48,21 +48,14 @@ export async function issuer(t, origin, { ttl = 3600 } = {}) {
       id_token_signed_response_alg: "ES256",
     }],
     jwks: { keys: [jwk] },
-    scopes: ["openid", "offline_access", scope],
+    scopes: ["openid", "offline_access"],
     enabledJWA: { idTokenSigningAlgValues: ["ES256", "RS256"] },
     clientBasedCORS: () => true,
     cookies: { keys: ["only for tests"] },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+    ttl: { Interaction: 600, Grant: 600, Session: 600 },
     interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
     rotateRefreshToken: true,
-    // Who has signed in lets the console have what it asks for.
-    async loadExistingGrant({ oidc }) {
-      const grant = new oidc.provider.Grant({ clientId: oidc.client.clientId, accountId: oidc.session.accountId });
-      grant.addOIDCScope("openid offline_access");
-      grant.addResourceScope(resource, scope);
-      await grant.save();
-      return grant;
-    },
     features: {
       devInteractions: { enabled: false },
       revocation: { enabled: true },
@@ -79,11 +72,20 @@ export async function issuer(t, origin, { ttl = 3600 } = {}) {
   return self;
 }
 
-// interact is the page on which one types who one is.
+// interact is the page on which one types who one is. Who has signed in lets the
+// console have what it asks for.
 async function interact(provider, request, response) {
+  const { prompt, params, session } = await provider.interactionDetails(request, response);
+  if (prompt.name === "consent") {
+    const grant = new provider.Grant({ clientId: params.client_id, accountId: session.accountId });
+    grant.addOIDCScope("openid offline_access");
+    grant.addResourceScope(resource, scope);
+    await provider.interactionFinished(request, response, { consent: { grantId: await grant.save() } }, { mergeWithLastSubmission: true });
+    return;
+  }
   if (request.method === "GET") {
     response.writeHead(200, { "content-type": "text/html" }).end(
-      '<!doctype html><html lang="en"><title>Issuer</title><form method="post"><label>Name <input name="login"></label><button>Sign in</button></form>');
+      '<!doctype html><html lang="en"><title>Issuer</title><link rel="icon" href="data:,"><form method="post"><label>Name <input name="login"></label><button>Sign in</button></form>');
     return;
   }
   let body = "";

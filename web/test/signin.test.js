@@ -115,8 +115,6 @@ test("one signs in at an issuer with PKCE, and comes back to where one was", asy
   assert.deepEqual({ ...kept, session: "" }, { session: "", local: "{}", cookies: "", databases: 0, caches: 0 });
   assert.ok(!kept.session.includes("verifier"), "what began the sign-in is forgotten");
 
-  await page.goBack().catch(() => undefined);
-  await page.goForward().catch(() => undefined);
   await page.reload();
   await page.getByRole("heading", { name: "Access", exact: true }).waitFor();
   assert.equal(idp.granted.length, 1, "a reload asks for no tokens");
@@ -201,8 +199,9 @@ test("a sign-in that nothing renews tells that it ends, and is begun anew from w
   await toIssuer(page);
   await signInAt(page, "alice");
   await page.getByText("Your sign-in ends in 2 minutes").waitFor();
+  await page.getByRole("heading", { name: "Access", exact: true }).waitFor();
   await accessible(page, "a sign-in that ends");
-  idp.ttl = 3600;
+  idp.ttl = 3600; // for the next token
   await page.getByRole("button", { name: "Sign in again" }).click();
   await until(() => idp.granted.length === 2, "the issuer knows who it is");
   await page.getByRole("heading", { name: "Access", exact: true }).waitFor();

@@ -84,6 +84,7 @@ export function takeCallback(): Callback | undefined {
   const begun = recall<Begun>(slot);
   keep(slot, undefined);
   history.replaceState(null, "", `${location.pathname}${begun?.hash || location.hash}`);
+  dispatchEvent(new HashChangeEvent("hashchange"));
   return { params, begun };
 }
 

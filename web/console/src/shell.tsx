@@ -81,12 +81,9 @@ function Who() {
       </div>
       {teams.length > 1
         ? (
-          <label class="who-team">
-            <span class="visually-hidden">Team</span>
-            <select class="input select" value={who.team} onChange={(event) => chooseTeam(event.currentTarget.value)}>
-              {teams.map((team) => <option key={team} value={team}>{team}</option>)}
-            </select>
-          </label>
+          <select class="input select" aria-label="Team" value={who.team} onChange={(event) => chooseTeam(event.currentTarget.value)}>
+            {teams.map((team) => <option key={team} value={team}>{team}</option>)}
+          </select>
         )
         : <span class="muted">Team {who.team}</span>}
       <div class="who-tools">

@@ -45,7 +45,7 @@ function StepLine({ step }: { step: Step }) {
         {step.decides && <span class="muted small">decides</span>}
         {step.shadow && <span class="muted small">in shadow</span>}
       </span>
-      {step.why && step.outcome !== "allows" && <span class="small soft">{step.why}{step.cause && `: ${step.cause}`}</span>}
+      {step.why && step.why !== outcomes[step.outcome] && <span class="small soft">{step.why}{step.cause && `: ${step.cause}`}</span>}
     </li>
   );
 }
