@@ -33,9 +33,10 @@ type demonstration struct {
 	AppID           string `json:"app_id"`
 	ConnectorID     string `json:"connector_id"`
 	SyncLifecycleID string `json:"sync_lifecycle_id"`
+	VerifierKey     string `json:"verifier_key"`
 
-	host, admin, configFile, verifierKey string
-	operations                           int
+	host, admin, configFile string
+	operations              int
 }
 
 // Run serves calls against an embedded sandbox until SIGINT or SIGTERM. The
@@ -67,7 +68,7 @@ func (d demoCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return fmt.Errorf("%w\n(another address: --listen 127.0.0.1:0)", err)
 	}
-	show.host, show.admin, show.verifierKey = p.Addr().String(), p.AdminAddr().String(), p.VerifierKey()
+	show.host, show.admin, show.VerifierKey = p.Addr().String(), p.AdminAddr().String(), p.VerifierKey()
 	show.URL = "http://" + show.host
 	show.Console = show.URL + console.Root
 	if err := d.print(t, show); err != nil {
@@ -127,9 +128,9 @@ func (d demoCommand) print(t *terminal, show demonstration) error {
 	var text strings.Builder
 	if err := demoText.Execute(&text, struct {
 		demonstration
-		Operations                                         int
-		Host, Admin, ConfigFile, VerifierKey, JSON, Method string
-	}{show, show.operations, show.host, show.admin, show.configFile, show.verifierKey,
+		Operations                            int
+		Host, Admin, ConfigFile, JSON, Method string
+	}{show, show.operations, show.host, show.admin, show.configFile,
 		fmt.Sprintf(`{"appId":%q,"connectorId":%q,"syncLifecycleId":%q}`, show.AppID, show.ConnectorID, show.SyncLifecycleID),
 		"c1.api.app.v1.ConnectorService/ConfirmSyncValid"}); err != nil {
 		return err

@@ -1,18 +1,17 @@
 // Bundles each src/**/*.test.ts and runs it with node:test.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const out = join(here, "node_modules", ".unit");
+mkdirSync(join(here, "node_modules"), { recursive: true });
+const out = mkdtempSync(join(here, "node_modules", ".unit-")); // below node_modules, so that packages are found
 const wanted = process.argv.slice(2);
 const tests = readdirSync(join(here, "src"), { recursive: true })
   .filter((name) => name.endsWith(".test.ts") && (wanted.length === 0 || wanted.some((part) => name.includes(part))));
 if (tests.length === 0) throw new Error(`no test has ${wanted.join(" or ")} in its name`);
-rmSync(out, { recursive: true, force: true });
-mkdirSync(out, { recursive: true });
 await build({
   absWorkingDir: here,
   entryPoints: tests.map((name) => join("src", name)),
@@ -31,4 +30,5 @@ const run = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...te
   cwd: here,
   stdio: "inherit",
 });
+rmSync(out, { recursive: true, force: true });
 process.exit(run.status ?? 1);

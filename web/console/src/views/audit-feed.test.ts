@@ -166,6 +166,19 @@ test("another replica's log begins the list anew", async (t) => {
   assert.deepEqual(tails, [undefined, 10n, undefined], "a number is of one log alone");
 });
 
+test("a place that is gone, or of another log, is not resumed at", async (t) => {
+  const { client, tails } = service({
+    query: () => page([40]),
+    tail: [() => breaks(new ConnectError("gone", Code.Unavailable), tailed(10, [])), () => breaks(new ConnectError("removed", Code.OutOfRange)), (_, signal) => stays(signal, tailed(42, [41]))],
+  });
+  const feed = new Feed(client, {}, () => {});
+  t.after(() => feed.stop());
+  feed.start(true);
+  const state = await until(feed, (s) => s.rows?.length === 2 && s.live.kind === "live");
+  assert.deepEqual(seqs(state), [41, 40]);
+  assert.deepEqual(tails, [undefined, 10n, undefined]);
+});
+
 test("where replicas answer in turn, their logs are not mixed", async (t) => {
   let asked = 0;
   const { client } = service({ query: () => (++asked % 3 === 0 ? page([9], "", "one") : page([77], "", "two")), tail: [(_, signal) => stays(signal, tailed(10, []))] });

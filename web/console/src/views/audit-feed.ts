@@ -40,8 +40,8 @@ export interface FeedState {
 export const mostRows = 1000;
 const pageSize = 100;
 
-/** A stream that says nothing for so long is taken for dead. */
-const silence = 45_000;
+/** A stream that says nothing for so long is taken for dead: it is never silent for more than ten seconds. */
+const silence = 30_000;
 
 const begun: FeedState = {
   rows: undefined, loading: true, failure: undefined, older: "", loadingOlder: false, olderFailure: undefined,
@@ -167,9 +167,11 @@ export class Feed {
       } catch (thrown) {
         if (signal.aborted) return;
         const failure = failureOf(thrown);
-        if (failure.code === Code.FailedPrecondition && this.#from !== undefined) {
-          this.#from = undefined; // another replica's log, which says its name
+        if ((failure.code === Code.FailedPrecondition || failure.code === Code.OutOfRange) && this.#from !== undefined) {
+          // It is another replica's log, whose name its answer says, or that place is gone.
+          this.#from = undefined;
           await new Promise((resolve) => setTimeout(resolve, 500));
+          void this.reload();
           continue;
         }
         this.#tail = undefined;

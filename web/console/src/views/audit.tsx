@@ -1,4 +1,5 @@
 import { AuditService, type Record as AuditRecord } from "@c1proxy/client/gen/c1proxy/v1/audit_pb";
+import { Code } from "@connectrpc/connect";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { href, navigate, useRoute } from "../router";
 import { useSession } from "../session";
@@ -30,7 +31,12 @@ export default function AuditView() {
 
 function Log({ wanted, onChange }: { wanted: Wanted; onChange: (change: Partial<Wanted>) => void }) {
   const { params } = useRoute();
+  const { refresh } = useSession();
   const [feed, state] = useFeed(wanted);
+  const expired = state.live.kind === "refused" && state.live.failure.code === Code.Unauthenticated;
+  useEffect(() => {
+    if (expired) void refresh().catch(() => {}); // which signs out
+  }, [expired]);
   const follows = takesNew(wanted, Date.now());
   const opened = params.get("seq") ?? "";
   const open = (record: AuditRecord) => navigate(href("audit", { ...wanted, seq: String(record.seq) }));
@@ -59,7 +65,15 @@ function Log({ wanted, onChange }: { wanted: Wanted; onChange: (change: Partial<
         <Notice tone="warn" title="Another replica answers now">These are the records of {state.log}. What was shown before is in the other replica’s log.</Notice>
       )}
       {rows === undefined && !state.failure && <Loading what="Reading the audit" rows={8} />}
-      {rows?.length === 0 && !state.loading && !state.failure && <Nothing narrowed={narrowed} follows={follows} onAll={() => navigate(href("audit"), true)} />}
+      {rows?.length === 0 && state.older !== "" && !state.failure && (
+        <div class="stack">
+          <Empty title="None found yet" action={<Button busy={state.loadingOlder} onClick={() => void feed?.loadOlder()}>Search further back</Button>}>
+            c1proxy looks for two seconds at a time. What is older was not looked at yet.
+          </Empty>
+          {state.olderFailure && <Failed failure={state.olderFailure} what="Older records could not be had" />}
+        </div>
+      )}
+      {rows?.length === 0 && state.older === "" && !state.loading && !state.failure && <Nothing narrowed={narrowed} follows={follows} onAll={() => navigate(href("audit"), true)} />}
       {rows !== undefined && rows.length > 0 && (
         <div class="stack audit-rows">
           <Table caption="Records of the audit, the newest first" columns={columns} rows={rows} rowKey={(row) => String(row.seq)} tone={toneOf} onOpen={open} />
