@@ -289,7 +289,7 @@ export declare type Record = Message<"c1proxy.v1.Record"> & {
   credential: string;
 
   /**
-   * /package.Service/Method
+   * package.Service/Method
    */
   procedure: string;
 
