@@ -1,5 +1,5 @@
 import type { ProveResponse, Record as AuditRecord } from "@c1proxy/client/gen/c1proxy/v1/audit_pb";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { CallState } from "../call";
 import { loadPins, type Pin, removePin, savePin } from "../proof/pin";
 import { asLogged } from "../proof/record";
@@ -51,8 +51,13 @@ export function Proof({ record, proof, onProve, wanted }: {
       current = false;
     };
   }, [answer, pins, record]);
+  // Who came for the proof sees it; it stands below the record.
+  const section = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (wanted && pins) section.current?.scrollIntoView({ block: "start" });
+  }, [wanted, pins !== undefined, verdict]);
   return (
-    <section class="stack" aria-label="Proof">
+    <section class="stack audit-proof" aria-label="Proof" ref={section}>
       <h3>Proof</h3>
       {unable && <Notice tone="warn" title="This page cannot verify">{unable.message.replace("Nothing was verified: ", "").replace(/^./, (c) => c.toUpperCase())}</Notice>}
       {!unable && pins?.length === 0 && <PinForm serverKey={answer?.verifierKey} onPinned={() => { reread(); ask(true); if (!answer) onProve(); }} />}

@@ -40,7 +40,7 @@ function Log({ wanted, onChange }: { wanted: Wanted; onChange: (change: Partial<
   const follows = takesNew(wanted, Date.now());
   const opened = params.get("seq") ?? "";
   const open = (record: AuditRecord) => navigate(href("audit", { ...wanted, seq: String(record.seq) }));
-  const columns = useColumns(open);
+  const columns = useColumns(open, state.allTeams);
   const narrowed = Object.values(wanted).some(Boolean);
   const { rows } = state;
   return (
@@ -186,7 +186,7 @@ function Nothing({ narrowed, follows, onAll }: { narrowed: boolean; follows: boo
   );
 }
 
-function useColumns(open: (record: AuditRecord) => void): Column<AuditRecord>[] {
+function useColumns(open: (record: AuditRecord) => void, allTeams: boolean): Column<AuditRecord>[] {
   const [zone] = useZone();
   const today = fullTime(new Date(), zone).slice(0, 10);
   return [
@@ -197,7 +197,7 @@ function useColumns(open: (record: AuditRecord) => void): Column<AuditRecord>[] 
         return <span class="nowrap"><Time of={row.time} show={date && fullTime(date, zone).startsWith(today) ? "clock" : "full"} /></span>;
       },
     },
-    { title: "Who", cell: (row) => <Who record={row} /> },
+    { title: "Who", cell: (row) => <Who record={row} team={allTeams} /> },
     {
       title: "Method",
       head: true,
@@ -213,8 +213,8 @@ function useColumns(open: (record: AuditRecord) => void): Column<AuditRecord>[] 
 }
 
 
-function Who({ record }: { record: AuditRecord }) {
+function Who({ record, team }: { record: AuditRecord; team: boolean }) {
   if (record.kind === "event") return <span class="muted">the log</span>;
   if (!record.caller) return <span><span class="muted">unknown</span>{record.peer && <span class="muted small"> {record.peer}</span>}</span>;
-  return <span class="audit-who">{record.caller}{record.team && <span class="muted small"> {record.team}</span>}</span>;
+  return <span class="audit-who">{record.caller}{team && record.team && <span class="muted small"> {record.team}</span>}</span>;
 }
