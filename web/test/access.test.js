@@ -22,7 +22,7 @@ async function refused(origin, key, method, body = {}) {
 
 test("one sees who one is, by which rules one may call, and what is left of the limits", async (t) => {
   const { origin, keys } = await gatewayWithConsole(t, {
-    teams: { payments: { allow: rules, limits: { caller: { rate: 100, per: "1m", burst: 50, max_in_flight: 5 } } } },
+    teams: { payments: { allow: rules, limits: { caller: { rate: 10, per: "1m", burst: 50, max_in_flight: 5 } } } },
   });
   const page = await signedIn(t, origin, keys.desk, "#/access");
   const you = page.getByRole("region", { name: "You", exact: true });
@@ -35,7 +35,7 @@ test("one sees who one is, by which rules one may call, and what is left of the 
   assert.match(await may.innerText(), /deletes[\s\S]*if a reason is stated\./);
 
   const limits = page.getByRole("region", { name: "Your limits" });
-  await limits.getByText("100 per minute, 50 at once; 5 under way").waitFor();
+  await limits.getByText("10 per minute, 50 at once; 5 under way").waitFor();
   assert.match(await limits.innerText(), /those of the replica that answered, and of no other/);
   const meter = limits.getByRole("meter", { name: "Calls left of You" });
   const left = async () => Number(await meter.evaluate((element) => element.value));

@@ -12,22 +12,23 @@ const scope = "api";
 // issuer starts one for the console at an origin, whose client id is "console".
 //
 //   ttl       how long an access token is good for, in seconds
-//   refuse    set it to have the issuer refuse the next sign-ins with this error
+//   answer    set it to have sign-ins answered at once, by what it makes of their parameters
 //   asked     the parameters of each authorization request
 //   granted   those of each request for tokens that was granted
 export async function issuer(t, origin, { ttl = 3600 } = {}) {
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const jwk = { ...privateKey.export({ format: "jwk" }), kid: "test-1", alg: "ES256", use: "sig" };
-  const self = { ttl, refuse: "", asked: [], granted: [] };
+  const self = { ttl, answer: undefined, asked: [], granted: [] };
   let provider;
   const server = createServer((request, response) => {
     const url = new URL(request.url, self.url);
     if (url.pathname === "/auth") {
       const params = Object.fromEntries(url.searchParams);
       self.asked.push(params);
-      if (self.refuse) {
+      const answer = self.answer?.(params);
+      if (answer) {
         const back = new URL(params.redirect_uri);
-        for (const [name, value] of Object.entries({ error: self.refuse, error_description: "said the test", state: params.state, iss: self.url })) back.searchParams.set(name, value);
+        for (const [name, value] of Object.entries(answer)) back.searchParams.set(name, value);
         response.writeHead(303, { location: back.href }).end();
         return;
       }

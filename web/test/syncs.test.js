@@ -139,12 +139,16 @@ test("presses that repeat send one confirmation, and a page that is left says th
   release();
   await page.getByText("It may have been confirmed").waitFor();
   await page.getByText("The page was left before the answer came.").waitFor();
-  await page.getByRole("link", { name: "Syncs" }).waitFor();
   assert.equal(confirmCalls(page).length, 1, "a reload sends nothing again");
   assert.ok(c1.seen.filter(({ path }) => path.includes("confirm_sync_valid")).length <= 1);
+  await accessible(page, "an open outcome");
+  await page.evaluate(() => { location.hash = "#/syncs"; });
   await page.getByRole("button", { name: "Show what became of it" }).click();
   await page.getByRole("dialog").getByText("It may have been confirmed").waitFor();
-  await accessible(page, "an open outcome");
+  await page.keyboard.press("Escape");
+  await page.reload();
+  await page.getByText("60 connectors").waitFor();
+  assert.equal(await page.getByText("It may have been confirmed").count(), 0, "who has closed it has taken note");
 });
 
 test("an answer that does not come is open, and is not asked for again", async (t) => {
