@@ -27,7 +27,7 @@ test("a sync that lost its data stands out, and every app is listed to its end",
   const lost = page.getByRole("region", { name: "Syncs that lost their data" });
   await lost.getByText("Okta (production)", { exact: true }).waitFor();
   assert.match(await lost.innerText(), /ERRORED_NO_DATA/);
-  await page.getByText("60 connectors").waitFor();
+  await page.getByText("60 connectors", { exact: true }).waitFor();
   await page.getByText("Without connectors: Archive").waitFor();
   const headings = await page.getByRole("heading", { level: 2 }).allInnerTexts();
   assert.deepEqual(headings, ["A sync lost its data", "Payroll", "Engineering"], "what wants to be looked at is first");
@@ -147,7 +147,7 @@ test("presses that repeat send one confirmation, and a page that is left says th
   await page.getByRole("dialog").getByText("It may have been confirmed").waitFor();
   await page.keyboard.press("Escape");
   await page.reload();
-  await page.getByText("60 connectors").waitFor();
+  await page.getByText("60 connectors", { exact: true }).waitFor();
   assert.equal(await page.getByText("It may have been confirmed").count(), 0, "who has closed it has taken note");
 });
 
@@ -229,7 +229,7 @@ test("failures are shown where they are: of all apps, of one, and none at all", 
   await engineering.getByText("The connectors could not be listed").waitFor();
   c1.answer = undefined;
   await engineering.getByRole("button", { name: "Try again" }).click();
-  await engineering.getByText("60 connectors").waitFor();
+  await engineering.getByText("60 connectors", { exact: true }).waitFor();
 
   c1.answer = ({ path }) => (/\/apps\?|\/apps$/.test(path) ? { status: 200, body: '{"list":[]}' } : undefined);
   await page.reload();
