@@ -90,6 +90,20 @@ func TestLeftOpen(t *testing.T) {
 	k.check()
 }
 
+// TestLeftOpenOwn: one of c1proxy's own methods has failed then, and no more: it
+// was sent nowhere, so that there is nothing to look for.
+func TestLeftOpenOwn(t *testing.T) {
+	k := newKit(t)
+	for id, procedure := range map[string]string{"tail": "/c1proxy.v1.AuditService/Tail", "other": "/c1.api.app.v1.Apps/Get"} {
+		k.mustAppend(audit.Record{Kind: audit.KindIntent, RequestID: id, Caller: "bot", Team: "payments", Procedure: procedure})
+	}
+	k.close()
+	k.open()
+	k.settled("tail", "outcome failed unknown OUTCOME_UNKNOWN")
+	k.settled("other", "outcome indeterminate unknown OUTCOME_UNKNOWN")
+	k.check()
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // TestInvalid: what would break a promise of the log is refused, and nothing

@@ -273,9 +273,13 @@ func newLog(cfg Config, key *Key, w *writer) *Log {
 	return l
 }
 
+// ownMethods is what the names of c1proxy's own methods begin with.
+const ownMethods = "c1proxy.v1."
+
 // leftovers are the outcomes of the intents that were left without one, in the
 // order of the intents. The process that wrote them died between an intent and
-// its outcome, so nobody knows whether the call was sent.
+// its outcome, so nobody knows whether the call was sent; but one of c1proxy's own
+// methods is sent nowhere, and has changed nothing.
 func leftovers(p *replay) []*Record {
 	intents := slices.SortedFunc(maps.Values(p.open), func(a, b *Record) int { return int(int64(a.Seq) - int64(b.Seq)) })
 	outcomes := make([]*Record, 0, len(intents))
@@ -283,6 +287,9 @@ func leftovers(p *replay) []*Record {
 		r := intent.identity()
 		r.ID, r.Time, r.Kind, r.Intent = rand.Text(), time.Now(), KindOutcome, intent.ID
 		r.Outcome, r.Code, r.Error = OutcomeIndeterminate, "unknown", "OUTCOME_UNKNOWN"
+		if strings.HasPrefix(strings.TrimPrefix(intent.Procedure, "/"), ownMethods) {
+			r.Outcome = OutcomeFailed
+		}
 		outcomes = append(outcomes, r)
 	}
 	return outcomes

@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"time"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
+	"github.com/c1proxy/c1proxy/internal/audit"
+	"github.com/c1proxy/c1proxy/internal/authn"
 	"github.com/c1proxy/c1proxy/internal/config"
+	"github.com/c1proxy/c1proxy/internal/fault"
 	"github.com/c1proxy/c1proxy/internal/policy"
 	"github.com/c1proxy/c1proxy/internal/principal"
 	"github.com/c1proxy/c1proxy/internal/ratelimit"
@@ -152,6 +156,40 @@ func NewReaders() Readers { return Readers{newReaders()} }
 
 // Enter is readers.enter.
 func (r Readers) Enter(ctx context.Context) (leave func(), err error) { return r.readers.enter(ctx) }
+
+// Token is the page token of a filter of a log, for who sees all or not, and whether
+// another one takes it.
+func Token(log string, all bool, f audit.Filter, next uint64) (token string, takes func(log string, all bool, f audit.Filter) bool) {
+	token = sight{filter: f, all: all}.token(log, next)
+	return token, func(log string, all bool, f audit.Filter) bool {
+		at, ok := sight{filter: f, all: all}.position(log, token)
+		return ok && at == next
+	}
+}
+
+// PageOf is page, of a gateway with such a log and messages of at most so many bytes.
+func PageOf(ctx context.Context, log *audit.Log, maxMessage int, f audit.Filter, before uint64, size int) audit.Page {
+	return (&gateway{log: log, maxMessage: maxMessage}).page(ctx, f, before, size)
+}
+
+// FilterOf is filterOf.
+var FilterOf = filterOf
+
+// RecordOf is recordOf.
+var RecordOf = recordOf
+
+// A Watched is a gateway that watches one stream.
+type Watched struct {
+	Stopping, Replaced chan struct{}
+	Callers            *authn.Authenticator
+}
+
+// Watch is watch.
+func (w *Watched) Watch(r *http.Request, end func(*fault.Fault)) (done func()) {
+	w.Stopping, w.Replaced = make(chan struct{}), make(chan struct{})
+	c := &call{binding: &binding{}, edition: &edition{callers: w.Callers, replaced: w.Replaced}}
+	return (&gateway{stopping: w.Stopping}).watch(c, r, end)
+}
 
 // Ration is a ration of so many in all and for each.
 func Ration(most, each int) func(*principal.Principal) (leave func(), err error) {

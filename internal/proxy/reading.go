@@ -127,7 +127,10 @@ func timeIn(name string, t *timestamppb.Timestamp) (time.Time, error) {
 	if err := t.CheckValid(); err != nil {
 		return time.Time{}, badQuestion("filter."+name, "is no time")
 	}
-	return t.AsTime(), nil
+	if at := t.AsTime(); !at.IsZero() {
+		return at, nil
+	}
+	return time.Time{}.Add(1), nil // the zero time would stand for none
 }
 
 // query answers Query.
@@ -156,11 +159,7 @@ func (g *gateway) query(ctx context.Context, c *call, r *c1proxyv1.QueryRequest)
 		return nil, err
 	}
 	defer leave()
-	page := audit.Page{Dir: g.log.Dir(), Filter: s.filter, Before: before, Most: size, Bytes: min(maxPage, g.maxMessage/2), Time: queryTime}
-	if deadline, ok := ctx.Deadline(); ok { // a part of the page is better than none
-		page.Time = max(1, min(page.Time, time.Until(deadline)/2))
-	}
-	found, err := page.Read(ctx)
+	found, err := g.page(ctx, s.filter, before, size).Read(ctx)
 	if err != nil {
 		return nil, unreadable(ctx, err)
 	}
@@ -172,6 +171,15 @@ func (g *gateway) query(ctx context.Context, c *call, r *c1proxyv1.QueryRequest)
 		response.NextPageToken = s.token(g.log.Origin(), found.Next)
 	}
 	return response, nil
+}
+
+// page is a page of at most so many records before one, and of what a call can take.
+func (g *gateway) page(ctx context.Context, f audit.Filter, before uint64, size int) audit.Page {
+	page := audit.Page{Dir: g.log.Dir(), Filter: f, Before: before, Most: size, Bytes: min(maxPage, g.maxMessage/2), Time: queryTime}
+	if deadline, ok := ctx.Deadline(); ok { // a part of the page is better than none
+		page.Time = max(1, min(page.Time, time.Until(deadline)/2))
+	}
+	return page
 }
 
 // token names the place in a log where a page ended. It is bound to the log and to

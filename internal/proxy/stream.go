@@ -25,6 +25,9 @@ const (
 	endTime = time.Second
 	// provenFor is how long a stream's caller stays proven.
 	provenFor = 5 * time.Second
+	// longestStream is how long a stream lasts at most. While a call is open, the
+	// audit keeps all that was written since it began, for the next start to read.
+	longestStream = time.Hour
 )
 
 // A stream is an answer that lasts. The server's deadlines, which are for one
@@ -91,16 +94,17 @@ func (g *gateway) bindStream(procedure, rule string, inner http.Handler) http.Ha
 }
 
 // watch calls end, once at most, when a stream must end though its caller is
-// there: when the gateway stops, when who may call is decided anew, and when the
-// caller's credential is good no more. The caller of watch must call done before
-// the handler returns.
+// there: when the gateway stops, when who may call is decided anew, when the
+// caller's credential is good no more, and after an hour. The caller of watch must
+// call done before the handler returns.
 func (g *gateway) watch(c *call, r *http.Request, end func(why *fault.Fault)) (done func()) {
 	shown := r.Clone(r.Context()) // the handler may change r
 	ended := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		proven := time.NewTicker(provenFor)
+		proven, last := time.NewTicker(provenFor), time.NewTimer(longestStream)
 		defer proven.Stop()
+		defer last.Stop()
 		for {
 			select {
 			case <-ended:
@@ -110,6 +114,9 @@ func (g *gateway) watch(c *call, r *http.Request, end func(why *fault.Fault)) (d
 				return
 			case <-c.edition.replaced:
 				end(streamEnded("c1proxy's configuration was replaced"))
+				return
+			case <-last.C:
+				end(streamEnded("it has lasted an hour"))
 				return
 			case <-proven.C:
 			}
