@@ -199,3 +199,36 @@ func TestFollowLooked(t *testing.T) {
 		t.Error("a method that is none")
 	}
 }
+
+// Whichever byte of an index is wrong, a page has what it should have.
+func TestPageOfSpoiledIndex(t *testing.T) {
+	dir := filepath.Join(fastDir(t), "log")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, record := traffic(200)
+	if err := audit.Generate(dir, 200, 20_000, record); err != nil {
+		t.Fatal(err)
+	}
+	audit.BuildIndexes(dir)
+	indexes, _ := filepath.Glob(filepath.Join(dir, "*.index"))
+	if len(indexes) < 2 {
+		t.Fatalf("%d indexes", len(indexes))
+	}
+	page := audit.Page{Dir: dir, Before: math.MaxUint64, Most: 1000, Filter: audit.Filter{Kind: audit.KindOutcome}}
+	want, _ := pages(t, page)
+	good, err := os.ReadFile(indexes[1])
+	if err != nil || len(want) == 0 {
+		t.Fatalf("%d records, %v", len(want), err)
+	}
+	for at := 0; at < len(good); at += 7 { // all would take long
+		bad := slices.Clone(good)
+		bad[at] ^= 1
+		if err := os.WriteFile(indexes[1], bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := pages(t, page); !slices.Equal(want, got) {
+			t.Fatalf("byte %d of %d: %d records, want %d", at, len(good), len(got), len(want))
+		}
+	}
+}

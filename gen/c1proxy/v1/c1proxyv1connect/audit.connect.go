@@ -55,7 +55,7 @@ type AuditServiceClient interface {
 	Query(context.Context, *connect.Request[v1.QueryRequest]) (*connect.Response[v1.QueryResponse], error)
 	// Tail sends records in their order, as soon as a signed head covers them, which
 	// takes about a second. It ends when the gateway stops, when its configuration or
-	// the caller's credential is replaced or expires, and when the caller does not
+	// the caller's credential is replaced or expires, after an hour, and when the caller does not
 	// take what is sent; it is resumed with TailRequest.from.
 	Tail(context.Context, *connect.Request[v1.TailRequest]) (*connect.ServerStreamForClient[v1.TailResponse], error)
 	// Prove returns what proves to a third party that one record is in the log,
@@ -126,7 +126,7 @@ type AuditServiceHandler interface {
 	Query(context.Context, *connect.Request[v1.QueryRequest]) (*connect.Response[v1.QueryResponse], error)
 	// Tail sends records in their order, as soon as a signed head covers them, which
 	// takes about a second. It ends when the gateway stops, when its configuration or
-	// the caller's credential is replaced or expires, and when the caller does not
+	// the caller's credential is replaced or expires, after an hour, and when the caller does not
 	// take what is sent; it is resumed with TailRequest.from.
 	Tail(context.Context, *connect.Request[v1.TailRequest], *connect.ServerStream[v1.TailResponse]) error
 	// Prove returns what proves to a third party that one record is in the log,

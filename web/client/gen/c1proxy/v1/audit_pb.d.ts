@@ -404,7 +404,7 @@ export declare const AuditService: GenService<{
   /**
    * Tail sends records in their order, as soon as a signed head covers them, which
    * takes about a second. It ends when the gateway stops, when its configuration or
-   * the caller's credential is replaced or expires, and when the caller does not
+   * the caller's credential is replaced or expires, after an hour, and when the caller does not
    * take what is sent; it is resumed with TailRequest.from.
    */
   tail: {
