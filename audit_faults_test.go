@@ -347,6 +347,29 @@ func TestAuditAPIGrants(t *testing.T) {
 	}
 }
 
+// A tail of a log that is away ends as one that may be begun again, and is on record
+// when the log is back.
+func TestAuditAPITailAway(t *testing.T) {
+	g := start(t, withAuditors)
+	var tails []*tailed
+	for _, p := range rpcs {
+		tails = append(tails, g.tailing(t, p, auditViews[0], &c1proxyv1.TailRequest{}))
+	}
+	g.breakAudit()
+	for i, tail := range tails {
+		for tail.receive() {
+		}
+		if err := tail.stream.Err(); codeOf(err) != connect.CodeUnavailable || reasonOf(err) != "AUDIT_UNAVAILABLE" && reasonOf(err) != "AUDIT_UNREADABLE" { // as it is noticed
+			t.Errorf("%s: %v", rpcs[i].name, err)
+		}
+	}
+	g.mendAudit()
+	until(t, "the ends are on record", func() bool {
+		ends := g.all(audit.Filter{Method: "AuditService/Tail", Kind: audit.KindOutcome, Outcome: audit.OutcomeFailed, Error: "AUDIT_UNREADABLE"})
+		return len(ends) == len(rpcs)
+	})
+}
+
 // deafTail begins a tail over HTTP/1.1 of which nothing is taken.
 func (g *gateway) deafTail(t *testing.T, key string) {
 	t.Helper()

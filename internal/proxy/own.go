@@ -67,6 +67,9 @@ func own(service protoreflect.ServiceDescriptor, name protoreflect.Name, local L
 	return local
 }
 
+// own tells whether the procedure is one of c1proxy's, which are sent nowhere.
+func (b *binding) own() bool { return b.admin || b.open == selfRule }
+
 // whoAmI answers WhoAmI.
 func (g *gateway) whoAmI(_ context.Context, c *call, _ *c1proxyv1.WhoAmIRequest) (*c1proxyv1.WhoAmIResponse, error) {
 	response := &c1proxyv1.WhoAmIResponse{Caller: c.who.Caller, Team: c.who.Team, Tenant: c.who.Tenant, Credential: c.who.Credential,

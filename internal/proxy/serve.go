@@ -155,7 +155,8 @@ func (b *binding) deliver(caller context.Context, c *call, intent *audit.Record,
 
 // conclude writes the outcome. The caller's context only tells whether it is
 // still there. An outcome that cannot be made durable is told to the caller
-// as unknown: it was sent, and must not be repeated blindly.
+// as unknown: it was sent, and must not be repeated blindly. One of c1proxy's own
+// methods was not, and may be.
 func (b *binding) conclude(caller context.Context, c *call, intent *audit.Record, a answer) answer {
 	r := c.record(audit.KindOutcome)
 	r.Intent, r.Outcome = intent.ID, a.outcome
@@ -174,6 +175,9 @@ func (b *binding) conclude(caller context.Context, c *call, intent *audit.Record
 	r.Duration = time.Since(c.begun)
 	r.ClientGone = caller.Err() != nil
 	if err := b.append(r); err != nil && a.outcome != audit.OutcomeNotSent {
+		if b.own() {
+			return answer{fault: auditUnavailable(context.Background(), err)}
+		}
 		return answer{fault: fault.New(connect.CodeUnknown, fault.AuditNotDurable,
 			"the request was sent, but its outcome could not be recorded: look at C1 before you repeat it").Because(err)}
 	}
