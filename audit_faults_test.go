@@ -399,6 +399,7 @@ func TestAuditAPITailDeaf(t *testing.T) {
 		return g.all(audit.Filter{Method: "c1proxy.v1.AuditService/Tail", Kind: kind})
 	}
 	until(t, "all tails have begun", func() bool { return len(tails(audit.KindIntent)) == 4 })
+	time.Sleep(2 * time.Second) // nothing tells when there is no more room for what is sent
 	begun := time.Now()
 	if err := g.stop(); err != nil || time.Since(begun) > 5*time.Second {
 		t.Errorf("stopped after %v: %v", time.Since(begun), err)
