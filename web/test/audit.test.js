@@ -62,6 +62,39 @@ test("calls made elsewhere appear live, and stay away while paused", async (t) =
   await shot(page, "audit-narrow");
 });
 
+test("calls to C1 are shown, and those of the page itself when one wants them", async (t) => {
+  const { origin, reader_api_key } = await demo(t);
+  const page = await signedIn(t, origin, reader_api_key, "#/audit");
+  await page.getByText("No calls to C1 yet").waitFor();
+  await live(page);
+  await call(origin, reader_api_key, list, {}, { "C1proxy-Reason": "of C1" });
+  await call(origin, reader_api_key, "c1.api.app.v1.ConnectorService/ConfirmSyncValid", { appId: "a", connectorId: "b", syncLifecycleId: "c" });
+  await table(page).getByText("METHOD_DENIED").waitFor(); // live, as the others
+  await table(page).getByText("of C1").first().waitFor();
+  const own = table(page).getByRole("button", { name: /^(AuditService|GatewayService)\// });
+  assert.equal(await own.count(), 0, "the page does not tell of itself");
+  await page.reload();
+  await table(page).getByText("METHOD_DENIED").waitFor(); // of the page of records
+  assert.equal(await own.count(), 0);
+
+  const toggle = page.getByRole("checkbox", { name: "Calls to C1 only" });
+  assert.ok(await toggle.isChecked());
+  await toggle.press("Space");
+  await own.first().waitFor();
+  assert.match(page.url(), /#\/audit\?calls=all$/);
+  await page.reload();
+  await own.first().waitFor();
+  assert.ok(!(await toggle.isChecked()), "a link shows what its sender saw");
+
+  // Who names a method or a call gets it.
+  const id = await call(origin, reader_api_key, "c1proxy.v1.GatewayService/WhoAmI");
+  for (const query of ["method=GatewayService/*", `request_id=${id}`]) {
+    await page.evaluate((to) => { location.hash = `#/audit?${to}`; }, query);
+    await table(page).getByRole("button", { name: "GatewayService/WhoAmI" }).first().waitFor();
+    assert.equal(await toggle.count(), 0);
+  }
+});
+
 test("the tail is resumed when the gateway ends it, without a gap", async (t) => {
   const it = await gateway(t, { more: { console: {} } });
   const page = await signedIn(t, it.origin, it.keys.desk, "#/audit?method=Apps/List");
@@ -129,7 +162,7 @@ test("an auditor sees all teams, and the log's own events; another's team is ref
   const it = await gateway(t, { callers: { desk: {}, eye: { team: "security", grants: ["auditor"] } }, more: { console: {} } });
   await call(it.origin, it.keys.desk, list, {}, { "C1proxy-Reason": "of payments" });
   await call(it.origin, "c1p_wrong", list);
-  const page = await signedIn(t, it.origin, it.keys.eye, "#/audit");
+  const page = await signedIn(t, it.origin, it.keys.eye, "#/audit?calls=all");
   await page.getByText(/records of all teams/).waitFor();
   await table(page).getByText("of payments").first().waitFor();
   await table(page).getByText("Refused").first().waitFor();

@@ -207,11 +207,17 @@ test("the address says the filter", () => {
   });
   assert.deepEqual(of("value=plain").values, [{ name: "", value: "plain" }]);
   assert.equal(of("last=1h").since?.seconds, BigInt(now / 1000 - 3600));
+  // Calls to C1 alone, unless more is wanted or asked for by name.
+  assert.equal(of("").method, "c1.**/*");
+  assert.equal(of("kind=denied&caller=desk").method, "c1.**/*");
+  for (const query of ["calls=all", "request_id=x", "intent=x", "kind=event"]) assert.equal(of(query).method, "", query);
+  assert.equal(of("calls=all&method=A/B").method, "A/B");
   const span = of("from=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z");
   assert.deepEqual([span.since?.seconds, span.until?.seconds], [1767225600n, 1767312000n]);
   const bad = (query: string) => badTime(readWanted(new URLSearchParams(query)));
   assert.match(bad("from=yesterday")!, /“yesterday” is no time/);
   assert.match(bad("last=2h")!, /15m, 1h/);
+  assert.match(bad("last=constructor")!, /15m, 1h/);
   assert.match(bad("from=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z")!, /before/);
   assert.equal(bad("from=2026-01-01T00:00:00Z"), undefined);
   assert.ok(!takesNew(readWanted(new URLSearchParams("until=2026-01-01T00:00:00Z")), now));

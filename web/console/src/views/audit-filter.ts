@@ -18,6 +18,8 @@ export interface Wanted {
   readonly error: string;
   /** name=value, or a value of any name. */
   readonly value: string;
+  /** all shows the log's events and calls to c1proxy's own API too, where they are left out otherwise. */
+  readonly calls: string;
 }
 
 /** The presets of time, and their milliseconds. */
@@ -31,7 +33,7 @@ export const presets: Readonly<Record<string, readonly [title: string, ms: numbe
 
 /** The names of what is wanted, as the address has them. */
 export const wantedNames = [
-  "last", "from", "until", "team", "caller", "method", "outcome", "kind", "request_id", "intent", "error", "value",
+  "last", "from", "until", "team", "caller", "method", "outcome", "kind", "request_id", "intent", "error", "value", "calls",
 ] as const satisfies readonly (keyof Wanted)[];
 
 /** Reads what is wanted from an address. */
@@ -44,7 +46,7 @@ export function badTime(wanted: Wanted): string | undefined {
   for (const name of ["from", "until"] as const) {
     if (wanted[name] !== "" && Number.isNaN(Date.parse(wanted[name]))) return `“${wanted[name]}” is no time: ${name} takes one such as 2026-01-31T09:30:00Z.`;
   }
-  if (wanted.last !== "" && !presets[wanted.last]) return `“${wanted.last}” is none of ${Object.keys(presets).join(", ")}.`;
+  if (wanted.last !== "" && !Object.hasOwn(presets, wanted.last)) return `“${wanted.last}” is none of ${Object.keys(presets).join(", ")}.`;
   if (wanted.from !== "" && wanted.until !== "" && Date.parse(wanted.from) >= Date.parse(wanted.until)) return "The search ends before it begins: set From before Until.";
   return undefined;
 }
@@ -52,6 +54,22 @@ export function badTime(wanted: Wanted): string | undefined {
 /** Whether a record that comes now can be wanted. */
 export function takesNew(wanted: Wanted, now: number): boolean {
   return wanted.last !== "" || wanted.until === "" || Date.parse(wanted.until) > now;
+}
+
+/** Calls to C1, and neither those to c1proxy's own API nor events of the log. */
+const callsToC1 = "c1.**/*";
+
+/**
+ * Whether calls to C1 alone may be shown: not where a method or one call is asked for,
+ * which may be another's, nor where events are.
+ */
+export function mayNarrow(wanted: Wanted): boolean {
+  return wanted.method === "" && wanted.request_id === "" && wanted.intent === "" && wanted.kind !== "event";
+}
+
+/** Whether calls to C1 alone are shown. They are, unless one says otherwise. */
+export function onlyC1(wanted: Wanted): boolean {
+  return mayNarrow(wanted) && wanted.calls !== "all";
 }
 
 /** The filter of the API for what is wanted. */
@@ -62,7 +80,7 @@ export function filterOf(wanted: Wanted, now: number): Filter {
   const until = preset || wanted.until === "" ? undefined : Date.parse(wanted.until);
   const cut = value.indexOf("=");
   return {
-    team, caller, method: method.replace(/^\//, ""), outcome, kind, requestId, intent, error,
+    team, caller, method: onlyC1(wanted) ? callsToC1 : method.replace(/^\//, ""), outcome, kind, requestId, intent, error,
     ...(since === undefined ? {} : { since: timestampFromMs(since) }),
     ...(until === undefined ? {} : { until: timestampFromMs(until) }),
     values: value === "" ? [] : [{ name: value.slice(0, Math.max(cut, 0)), value: value.slice(cut + 1) }],

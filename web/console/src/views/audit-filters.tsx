@@ -1,9 +1,9 @@
 import { useEffect, useState } from "preact/hooks";
-import { Button, Field, Input, Select, useZone } from "../ui";
+import { Button, Checkbox, Field, Input, Select, useZone } from "../ui";
 import type { Zone } from "../ui/time";
-import { presets, type Wanted } from "./audit-filter";
+import { mayNarrow, onlyC1, presets, type Wanted } from "./audit-filter";
 
-const empty: Wanted = { last: "", from: "", until: "", team: "", caller: "", method: "", outcome: "", kind: "", request_id: "", intent: "", error: "", value: "" };
+const empty: Wanted = { last: "", from: "", until: "", team: "", caller: "", method: "", outcome: "", kind: "", request_id: "", intent: "", error: "", value: "", calls: "" };
 
 /** What narrows the records. A text counts when it is left, or at Enter. */
 export function Filters({ wanted, allTeams, onChange }: { wanted: Wanted; allTeams: boolean; onChange: (change: Partial<Wanted>) => void }) {
@@ -50,6 +50,11 @@ export function Filters({ wanted, allTeams, onChange }: { wanted: Wanted; allTea
           {narrowed && <Button kind="quiet" onClick={() => { setCustom(false); onChange(empty); }}>Clear</Button>}
         </div>
       </div>
+      {mayNarrow(wanted) && (
+        <Checkbox checked={onlyC1(wanted)} onChange={({ currentTarget: { checked } }) => onChange({ calls: checked ? "" : "all" })}>
+          Calls to C1 only
+        </Checkbox>
+      )}
       {more && (
         <div class="filters">
           {allTeams && text("team", "Team", "name")}

@@ -5,6 +5,7 @@ import { asLogged } from "../proof/record";
 import { href } from "../router";
 import { useSession } from "../session";
 import { Answered, Button, CopyButton, Dialog, Facts, Failed, Loading, Time } from "../ui";
+import { plain, plainJson } from "../ui/text";
 import { Proof } from "./audit-proof";
 import { procedureName, Result } from "./audit-words";
 
@@ -51,8 +52,8 @@ function Whole({ record }: { record: AuditRecord }) {
         ["Code answered", record.code && <code>{record.code}</code>],
         ["Outcome", record.outcome],
         ["Method", record.procedure && <code>{record.procedure}</code>],
-        ...record.path.map(({ name, value }) => [name, <code>{value}</code>] as const),
-        ...record.request.map(({ name, value }) => [name, <code>{value}</code>] as const),
+        ...record.path.map(({ name, value }) => [plain(name), <code>{plain(value)}</code>] as const),
+        ...record.request.map(({ name, value }) => [plain(name), <code>{plain(value)}</code>] as const),
         ["Rule", record.rule && <code>{record.rule}</code>],
         ["Policy revision", record.policyRevision && <code>{record.policyRevision}</code>],
         ["Credential", record.credential && <code>{record.credential}</code>],
@@ -63,7 +64,7 @@ function Whole({ record }: { record: AuditRecord }) {
         ["Exchanges with C1", record.attempts.length > 0 && record.attempts.map((status) => status || "no answer").join(", ")],
         ["Took", duration && `${Math.round(Number(duration.seconds) * 1e6 + duration.nanos / 1e3) / 1e3} ms`],
         ["Caller left before", record.clientGone && "yes"],
-        ...Object.entries(record.detail).map(([name, value]) => [name, <code>{value}</code>] as const),
+        ...Object.entries(record.detail).map(([name, value]) => [plain(name), <code>{plain(value)}</code>] as const),
         ["Cut short", record.truncated.join(", ")],
         ["Request id", record.requestId && <Named id={record.requestId} what="request id" />],
         ["Caller’s own id", record.clientRequestId && <Named id={record.clientRequestId} what="caller’s id" />],
@@ -75,7 +76,7 @@ function Whole({ record }: { record: AuditRecord }) {
 }
 
 function Named({ id, what }: { id: string; what: string }) {
-  return <><code>{id}</code><CopyButton text={id} what={what} /></>;
+  return <><code>{plain(id)}</code><CopyButton text={id} what={what} /></>;
 }
 
 /** The other record of the same call: of an intent its outcome, of an outcome its intent. */
@@ -118,7 +119,7 @@ function PartnerOf({ record, intent }: { record: AuditRecord; intent: string }) 
 }
 
 function AsJson({ record }: { record: AuditRecord }) {
-  const json = JSON.stringify(asLogged(record), null, 2);
+  const json = plainJson(JSON.stringify(asLogged(record), null, 2));
   return (
     <details class="audit-json">
       <summary>As JSON</summary>

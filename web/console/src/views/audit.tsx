@@ -4,9 +4,10 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { href, navigate, useRoute } from "../router";
 import { useSession } from "../session";
 import { Button, type Column, Empty, Failed, Loading, Notice, Page, Table, Time, useNow, useZone } from "../ui";
+import { plain } from "../ui/text";
 import { fullTime } from "../ui/time";
 import { Feed, type FeedState, type Live, mostRows } from "./audit-feed";
-import { badTime, filterOf, readWanted, takesNew, type Wanted, wantedNames } from "./audit-filter";
+import { badTime, filterOf, onlyC1, readWanted, takesNew, type Wanted, wantedNames } from "./audit-filter";
 import { Filters } from "./audit-filters";
 import { RecordPanel } from "./audit-record";
 import { procedureName, Result, toneOf } from "./audit-words";
@@ -41,7 +42,7 @@ function Log({ wanted, onChange }: { wanted: Wanted; onChange: (change: Partial<
   const opened = params.get("seq") ?? "";
   const open = (record: AuditRecord) => navigate(href("audit", { ...wanted, seq: String(record.seq) }));
   const columns = useColumns(open, state.allTeams);
-  const narrowed = Object.values(wanted).some(Boolean);
+  const narrowed = Object.entries(wanted).some(([name, value]) => name !== "calls" && value !== "");
   const { rows } = state;
   return (
     <Page title="Audit" about={<About state={state} />} actions={
@@ -73,7 +74,7 @@ function Log({ wanted, onChange }: { wanted: Wanted; onChange: (change: Partial<
           {state.olderFailure && <Failed failure={state.olderFailure} what="Older records could not be had" />}
         </div>
       )}
-      {rows?.length === 0 && state.older === "" && !state.loading && !state.failure && <Nothing narrowed={narrowed} follows={follows} onAll={() => navigate(href("audit"), true)} />}
+      {rows?.length === 0 && state.older === "" && !state.loading && !state.failure && <Nothing narrowed={narrowed} only={onlyC1(wanted)} follows={follows} onAll={() => navigate(href("audit", { calls: "all" }), true)} />}
       {rows !== undefined && rows.length > 0 && (
         <div class="stack audit-rows">
           <Table caption="Records of the audit, the newest first" columns={columns} rows={rows} rowKey={(row) => String(row.seq)} tone={toneOf} onOpen={open} />
@@ -177,7 +178,14 @@ function Arrivals({ arrived }: { arrived: number }) {
   return <p class="visually-hidden" role="status">{words}</p>;
 }
 
-function Nothing({ narrowed, follows, onAll }: { narrowed: boolean; follows: boolean; onAll: () => void }) {
+function Nothing({ narrowed, only, follows, onAll }: { narrowed: boolean; only: boolean; follows: boolean; onAll: () => void }) {
+  if (!narrowed && only) {
+    return (
+      <Empty title="No calls to C1 yet" action={<Button onClick={onAll}>Show all records</Button>}>
+        {follows ? "One that comes appears here, also a refused one. " : ""}Calls to c1proxy’s own API, such as those of this page, are not shown.
+      </Empty>
+    );
+  }
   if (!narrowed) return <Empty title="No records yet">Each call through c1proxy has a record here, also a refused one. This page shows it as it comes.</Empty>;
   return (
     <Empty title="No record matches" action={<Button onClick={onAll}>Show all records</Button>}>
@@ -208,7 +216,7 @@ function useColumns(open: (record: AuditRecord) => void, allTeams: boolean): Col
       ),
     },
     { title: "Result", cell: (row) => <Result record={row} /> },
-    { title: "Reason", grow: true, cell: (row) => <span class="audit-reason">{row.reason || (row.error ? <code>{row.error}</code> : <span class="muted">none</span>)}</span> },
+    { title: "Reason", grow: true, cell: (row) => <span class="audit-reason">{plain(row.reason) || (row.error ? <code>{row.error}</code> : <span class="muted">none</span>)}</span> },
   ];
 }
 
