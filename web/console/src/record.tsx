@@ -18,7 +18,7 @@ export type Looked =
   | { readonly kind: "failed"; readonly failure: Failure };
 
 /** How long a record that is not there yet is looked for: it is on disk in about a second. */
-const patience = 20_000;
+const patience = 8000;
 
 /**
  * The audit's records of one call, looked for until what became of it is there.

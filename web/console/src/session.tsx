@@ -63,7 +63,12 @@ export function SessionProvider({ session, children }: { session: Session; child
 export function useSignIn(): SignInSteps {
   const [, changed] = useReducer((n: number) => n + 1, 0);
   const steps = useMemo(() => new SignInSteps(() => changed(undefined)), []);
-  useEffect(() => void steps.start(), [steps]);
+  useEffect(() => {
+    void steps.start();
+    const shown = (event: PageTransitionEvent) => event.persisted && steps.shownAgain();
+    addEventListener("pageshow", shown);
+    return () => removeEventListener("pageshow", shown);
+  }, [steps]);
   return steps;
 }
 
@@ -74,6 +79,8 @@ const ahead = 45_000;
 export class SignInSteps {
   state: SignIn = { kind: "starting" };
   #kept: Kept = {};
+  /** Whether the tab's storage has it, which some browsers switch off. */
+  #stored = false;
   // Counts the sign-ins: what an earlier one still has under way changes nothing.
   #round = 0;
   #renewing: Promise<void> | undefined;
@@ -124,6 +131,11 @@ export class SignInSteps {
     await this.#enter(this.#kept);
   }
 
+  /** The page comes out of the browser's back/forward cache: the tab may have signed out since. */
+  shownAgain(): void {
+    if (this.#stored && recall<Kept>("session") === undefined) this.leave("");
+  }
+
   /** Forgets the sign-in. */
   leave(notice?: string): void {
     const refresh = this.#kept.tokens?.refresh;
@@ -133,8 +145,9 @@ export class SignInSteps {
     }
     this.#round++;
     this.#kept = {};
+    this.#stored = false;
     keep("session", undefined);
-    this.#show(notice === undefined ? { kind: "out" } : { kind: "out", notice });
+    this.#show(!notice ? { kind: "out" } : { kind: "out", notice });
   }
 
   async #enter(kept: Kept): Promise<void> {
@@ -182,6 +195,7 @@ export class SignInSteps {
       const who = await client(GatewayService).whoAmI({});
       if (round !== this.#round) return;
       keep("session", this.#kept);
+      this.#stored = recall("session") !== undefined;
       show(who);
     } catch (thrown) {
       if (round === this.#round) this.#notEntered(failureOf(thrown));

@@ -1,15 +1,19 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { type Config, loadConfig } from "./config";
 import type { SignInSteps } from "./session";
 import { Mark } from "./shell";
 import { Button, Failed, Field, Input, Loading, Notice } from "./ui";
+import { cameFromSignIn } from "./ui/page";
 
 /** The page of those who are not signed in, or have yet to say for which team. */
 export function SignInPage({ steps }: { steps: SignInSteps }) {
   const state = steps.state;
+  const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = "Sign in · c1proxy";
-  }, []);
+    // Who has signed out by a button that is gone hears where they are.
+    if (document.activeElement === document.body) heading.current?.focus();
+  }, [state.kind]);
   return (
     <main class="signin">
       <div class="signin-box">
@@ -25,7 +29,7 @@ export function SignInPage({ steps }: { steps: SignInSteps }) {
         )}
         {state.kind === "out" && (
           <>
-            <h1>Sign in</h1>
+            <h1 ref={heading} tabIndex={-1}>Sign in</h1>
             {state.notice && <Notice>{state.notice}</Notice>}
             {state.failure && <Failed failure={state.failure} what="You are not signed in" />}
             {state.problem && <Notice tone="bad" title="You are not signed in">{state.problem}</Notice>}
@@ -99,6 +103,7 @@ function KeyForm({ steps, main }: { steps: SignInSteps; main: boolean }) {
       const problem = keyProblem(token);
       setError(problem);
       if (problem || busy) return;
+      cameFromSignIn();
       setBusy(true);
       await steps.byKey(token);
       setBusy(false);

@@ -27,7 +27,9 @@ export function Dialog({ title, children, onClose, locked = false, wide = false,
     heading.current?.focus();
     return () => {
       element?.close();
-      if (before instanceof HTMLElement && before.isConnected) before.focus();
+      // What opened it may be gone, such as the row of a sync that was confirmed.
+      const back = before instanceof HTMLElement && before !== document.body && before.isConnected ? before : document.getElementById("main");
+      back?.focus();
     };
   }, []);
   return (

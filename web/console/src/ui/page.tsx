@@ -3,6 +3,11 @@ import { useEffect, useId, useRef } from "preact/hooks";
 
 let first = true;
 
+/** Says that another page was shown before the first view, which then takes the focus too. */
+export function cameFromSignIn(): void {
+  first = false;
+}
+
 /**
  * A view's heading and content. It names the document, and takes the focus where
  * one view follows another, so that a screen reader says where one is.

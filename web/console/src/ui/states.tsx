@@ -5,6 +5,7 @@ import { href } from "../router";
 import { Button, CopyButton } from "./button";
 import { Icon } from "./icon";
 import type { Tone } from "./badge";
+import { plain } from "./text";
 
 /** What stands for content that is on its way. */
 export function Loading({ what = "Loading", rows = 3 }: { what?: string; rows?: number }) {
@@ -102,7 +103,8 @@ function Trace({ failure }: { failure: Failure }) {
 
 /** Makes a sentence of a message that begins small and ends without a stop. */
 function sentence(message: string): string {
-  const text = message.charAt(0).toUpperCase() + message.slice(1);
+  const told = plain(message);
+  const text = told.charAt(0).toUpperCase() + told.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { plain } from "./text";
 
 export interface Column<R> {
   readonly title: string;
@@ -83,7 +84,7 @@ export function Facts({ facts }: { facts: readonly (readonly [name: string, valu
   return (
     <dl class="facts">
       {facts.filter(([, value]) => value !== undefined && value !== "" && value !== null && value !== false).map(([name, value]) => (
-        <div key={name}><dt>{name}</dt><dd>{value}</dd></div>
+        <div key={name}><dt>{name}</dt><dd>{typeof value === "string" ? plain(value) : value}</dd></div>
       ))}
     </dl>
   );

@@ -6,6 +6,7 @@ import { useSession } from "../session";
 import { RecordOf } from "../record";
 import { Badge, Button, CopyButton, Dialog, Facts, Failed, Field, Input, Notice, TextArea, Time } from "../ui";
 import { type Attempt, confirm, forget, useAttempt } from "./syncs-attempt";
+import { plain, typed } from "../ui/text";
 import { nameOf, proposedSyncId, syncState, syncStates } from "./syncs-data";
 
 /**
@@ -65,7 +66,7 @@ function ConfirmForm({ app, connector, sending, onCancel }: { app: App; connecto
     if (!/^[A-Za-z0-9_.-]{1,128}$/.test(syncId.trim())) found.syncId = syncId.trim() ? "A sync's id has letters, digits, - _ and . alone." : "Say which sync it is.";
     if (bytes === 0) found.reason = "Say why. It stands in the audit for those who ask later.";
     else if (bytes > reasonLimit) found.reason = `It is ${bytes - reasonLimit} bytes too long.`;
-    if (name.trim() !== wanted.trim()) found.name = name ? `This is not the name: it is “${wanted}”.` : "Type the connector's name.";
+    if (typed(name) !== typed(wanted)) found.name = name ? `This is not the name: it is “${wanted}”.` : "Type the connector's name.";
     setProblems(found);
     if (Object.keys(found).length > 0) return;
     void confirm(session, {
@@ -77,7 +78,7 @@ function ConfirmForm({ app, connector, sending, onCancel }: { app: App; connecto
     <form class="stack" ref={form} onSubmit={submit} noValidate>
       <Facts facts={[
         ["App", nameOf(app)],
-        ["Connector", <>{wanted} <span class="muted mono small">{connector.id}</span></>],
+        ["Connector", <><bdi>{wanted}</bdi> <span class="muted mono small">{connector.id}</span></>],
         ["Last sync", connector.status && (
           <>
             <Badge tone={syncStates[syncState(connector)][1]}>{syncStates[syncState(connector)][0]}</Badge>{" "}
@@ -85,7 +86,7 @@ function ConfirmForm({ app, connector, sending, onCancel }: { app: App; connecto
           </>
         )],
         ["C1's error", connector.status?.lastError && (
-          <>{connector.status.lastError} <CopyButton text={connector.status.lastError} what="error text" /></>
+          <>{plain(connector.status.lastError)} <CopyButton text={connector.status.lastError} what="error text" /></>
         )],
       ]} />
       {!lost && (
@@ -97,7 +98,7 @@ function ConfirmForm({ app, connector, sending, onCancel }: { app: App; connecto
         <h3>What will happen</h3>
         <ul>
           <li>You tell C1 that the sync is <strong>right, although most of the data of the one before is gone</strong>.</li>
-          <li>C1 starts a new sync, and takes what it finds as the truth: what is missing goes from C1's picture of {nameOf(app)}, with its accounts and their access.</li>
+          <li>C1 starts a new sync, and takes what it finds as the truth: what is missing goes from C1's picture of <bdi>{nameOf(app)}</bdi>, with its accounts and their access.</li>
           <li>Access reviews, requests and revocations go by that picture. Who has access that C1 does not see is not reviewed, and it is not taken back.</li>
           <li><strong>It cannot be undone here.</strong> If the data is missing by mistake (a credential that expired, a right that was taken away), mend that instead and let the connector sync again.</li>
         </ul>
@@ -164,7 +165,7 @@ export function OutcomeNotice({ attempt }: { attempt: Attempt }) {
     case "ok":
       return (
         <Notice tone="good" title="Confirmed">
-          C1 took the sync of {subject.connectorName} ({subject.appName}) as right, and starts a new one.
+          C1 took the sync of <bdi>{subject.connectorName}</bdi> (<bdi>{subject.appName}</bdi>) as right, and starts a new one.
         </Notice>
       );
     case "unclear":
@@ -172,7 +173,7 @@ export function OutcomeNotice({ attempt }: { attempt: Attempt }) {
         <Notice tone="warn" title="It may have been confirmed">
           <p>
             {outcome.failure
-              ? `No clear answer came: ${outcome.failure.message}.`
+              ? `No clear answer came: ${plain(outcome.failure.message)}.`
               : "The page was left before the answer came."}{" "}
             It is not sent again by itself. Look at the sync's status and at the record before anything else: if the sync runs, it was confirmed.
           </p>
@@ -185,7 +186,7 @@ export function OutcomeNotice({ attempt }: { attempt: Attempt }) {
         return (
           <Notice tone="warn" title="Not confirmed: the sync does not wait for it">
             <p>It was confirmed already, a newer sync has run, or it failed for another reason. Nothing has changed.</p>
-            <p class="trace">{failure.message}</p>
+            <p class="trace">{plain(failure.message)}</p>
           </Notice>
         );
       }
@@ -193,7 +194,7 @@ export function OutcomeNotice({ attempt }: { attempt: Attempt }) {
         return (
           <Notice tone="warn" title="Not confirmed: C1 does not know this sync">
             <p>Check the sync's id: it is that of the most recent completed sync of this connector. Nothing has changed.</p>
-            <p class="trace">{failure.message}</p>
+            <p class="trace">{plain(failure.message)}</p>
           </Notice>
         );
       }
@@ -233,7 +234,7 @@ function SyncNow({ connector, look }: { connector: Connector; look: () => Promis
         {asked === "asking" && "Asking C1…"}
         {asked === "failed" && "C1 did not say. "}
         {asked === "known" && <Badge tone={tone}>{words}</Badge>}
-        {asked === "known" && connector.status?.lastError && <> {connector.status.lastError}</>}
+        {asked === "known" && connector.status?.lastError && <> <bdi>{plain(connector.status.lastError)}</bdi></>}
       </span>
       <Button kind="quiet" icon="sync" onClick={() => setRound(round + 1)}>Look again</Button>
     </div>

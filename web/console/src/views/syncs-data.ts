@@ -7,6 +7,7 @@ import { mapBounded } from "../call";
 import { type Failure, failureOf } from "../failure";
 import type { Session } from "../session";
 import type { Tone } from "../ui";
+import { plain, typed } from "../ui/text";
 
 /** An app and its connectors, as far as they are known. */
 export interface AppSyncs {
@@ -52,9 +53,9 @@ export function proposedSyncId(connector: Connector): string {
   return found?.[1] ?? "";
 }
 
-/** A connector's name, or its id if it has none. */
+/** A connector's name, or its id if it has none that one can see. */
 export function nameOf(thing: { displayName: string; id: string }): string {
-  return thing.displayName || thing.id;
+  return plain(typed(thing.displayName) === "" ? thing.id : thing.displayName);
 }
 
 export interface Syncs {

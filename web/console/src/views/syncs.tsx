@@ -3,6 +3,7 @@ import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import { href, navigate, useRoute } from "../router";
 import { useSession } from "../session";
 import { Badge, Button, type Column, CopyButton, Empty, Failed, Loading, Notice, Page, SearchInput, Section, Select, Table, Time } from "../ui";
+import { plain } from "../ui/text";
 import { forget, useAttempt } from "./syncs-attempt";
 import { ConfirmDialog, OutcomeNotice } from "./syncs-confirm";
 import { type AppSyncs, nameOf, type Syncs, type SyncState, syncState, syncStates, useSyncs } from "./syncs-data";
@@ -106,7 +107,7 @@ function Lost({ rows }: { rows: readonly Row[] }) {
               <p><strong>{nameOf(connector)}</strong> <span class="soft">in {nameOf(app)}</span></p>
               <p class="soft small">
                 {connector.status?.completedAt && <>Ended <Time of={connector.status.completedAt} />. </>}
-                {connector.status?.lastError}
+                <bdi>{plain(connector.status?.lastError ?? "")}</bdi>
               </p>
             </div>
             <a class="button danger" href={href("syncs", { app: app.id, confirm: connector.id })}>
@@ -155,7 +156,7 @@ function AppSection({ one, rows, onRetry }: { one: AppSyncs; rows: readonly Row[
   const count = one.connectors?.length;
   const shown = all ? rows : rows.slice(0, shownAtFirst);
   return (
-    <Section title={nameOf(one.app)} about={one.app.description || undefined}
+    <Section title={nameOf(one.app)} about={plain(one.app.description) || undefined}
       actions={count !== undefined && <span class="muted small">{count} {count === 1 ? "connector" : "connectors"}</span>}>
       {one.failure && <Failed failure={one.failure} what="The connectors could not be listed" onRetry={onRetry} />}
       {one.connectors === undefined && !one.failure && <Loading what={`Asking C1 for the connectors of ${nameOf(one.app)}`} rows={2} />}
@@ -189,7 +190,7 @@ const columns: readonly Column<Row>[] = [
       <span class="nowrap">{state === "running" ? <span class="muted">not yet</span> : <Time of={connector.status?.completedAt} />}</span>
     ),
   },
-  { title: "Notes", grow: true, cell: (row) => <span class="small soft">{notes(row) || <span class="visually-hidden">none</span>}</span> },
+  { title: "Notes", grow: true, cell: (row) => <span class="small soft">{plain(notes(row)) || <span class="visually-hidden">none</span>}</span> },
   {
     title: "Actions",
     end: true,

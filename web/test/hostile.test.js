@@ -1,0 +1,121 @@
+// What others wrote is text and nothing else; no address breaks the console; and a tab
+// that has signed out shows nothing of what it had.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { demo, open, until } from "./kit.js";
+import { accessible, fits, gatewayWithConsole, shot, signedIn } from "./view.js";
+
+const rlo = "\u202e";
+const nasty = `<img src=x onerror="globalThis.hacked=1"><script>globalThis.hacked=1</script>${rlo}gpj.tset\u200b\u001b[31mred`;
+const long = "x".repeat(200);
+
+// harmless fails if something was interpreted, or turned around.
+async function harmless(page, what) {
+  assert.equal(await page.evaluate(() => globalThis.hacked), undefined, `${what}: nothing ran`);
+  assert.equal(await page.evaluate(() => document.querySelectorAll("#root img, #root script").length), 0, `${what}: no markup came in`);
+  assert.ok(!(await page.locator("#root").innerText()).includes(rlo), `${what}: an override of direction is named and does nothing`);
+}
+
+test("names, errors and reasons are text, whatever is in them", async (t) => {
+  const { origin, keys, c1 } = await gatewayWithConsole(t);
+  const connector = { id: `id-${long}`, appId: "app-1", displayName: `Okta ${nasty}`, status: { status: "SYNC_STATUS_ERROR", completedAt: "2026-01-02T03:04:05Z", lastError: `sync 2ZqErroredNoData0sandbox0001 is ERRORED_NO_DATA ${nasty} ${long}` } };
+  c1.answer = ({ path }) => {
+    if (/\/apps(\?|$)/.test(path)) return { status: 200, body: JSON.stringify({ list: [{ id: "app-1", displayName: nasty, description: nasty }, { id: "app-2", displayName: "\u200b\u2060" }] }) };
+    if (/\/confirm_sync_valid/.test(path)) return { status: 400, body: JSON.stringify({ code: 9, message: nasty }) };
+    if (/\/connectors/.test(path)) return { status: 200, body: JSON.stringify({ list: path.includes("app-1") ? [{ connector }] : [] }) };
+    return undefined;
+  };
+  const page = await signedIn(t, origin, keys.desk);
+  await page.getByText("Without connectors: app-2").waitFor(); // a name that shows nothing is none
+  await harmless(page, "Syncs");
+  await fits(page);
+  await shot(page, "hostile-syncs");
+  await page.getByRole("link", { name: /^Review and confirm/ }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("⟨U+202E⟩").first().waitFor();
+  await harmless(page, "the dialog");
+  await fits(page);
+  const reason = `${nasty} ${"é".repeat(150)}`;
+  await dialog.getByLabel("Reason").fill(reason);
+  // What cannot be typed need not be.
+  await dialog.getByLabel("Type the connector's name").fill(connector.displayName.replace(/[\u202e\u200b\u001b]/g, ""));
+  await dialog.getByRole("button", { name: "Confirm this sync" }).click();
+  await dialog.getByText("Not confirmed: the sync does not wait for it").waitFor();
+  await dialog.getByText("Reason stated").waitFor();
+  await harmless(page, "the outcome");
+  await accessible(page, "the outcome");
+  await shot(page, "hostile-outcome");
+  await dialog.getByRole("button", { name: "Close" }).last().click();
+  await page.getByRole("link", { name: "Audit" }).click();
+  await page.getByRole("button", { name: "ConnectorService/ConfirmSyncValid" }).first().click();
+  await page.getByRole("dialog").getByText("As JSON").click();
+  await harmless(page, "a record");
+  const json = await page.getByRole("dialog").locator("details[open] pre").evaluate((one) => one.textContent);
+  assert.ok(JSON.parse(json).reason.includes(rlo), "the JSON says the same");
+  await fits(page);
+  await shot(page, "hostile-record");
+});
+
+test("no address breaks the page, and none is more than a search", async (t) => {
+  const { origin, api_key } = await demo(t);
+  const page = await signedIn(t, origin, api_key, "#/audit?request_id=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E");
+  await page.getByText("No record matches").waitFor();
+  for (const hash of [
+    "#/audit?last=constructor", "#/audit?last=__proto__", "#/audit?from=x&until=y", "#/audit?seq=-1", "#/audit?seq=99999999999999999999", "#/audit?seq=18446744073709551616",
+    "#/audit?kind=%00&outcome=%F0%9F%92%A9&value=%3D%3D", `#/audit?method=${encodeURIComponent(`/${"*".repeat(200)}`)}`, `#/audit?caller=${long.repeat(20)}`,
+    "#/explorer/__proto__/constructor", "#/explorer/constructor", "#/explorer/%E0%A4%A/%", "#/explorer/c1.api.app.v1.Apps/toString", "#/explorer?search=__proto__",
+    "#/access?request_id=%3Cimg%20src%3Dx%3E", "#/access?method=__proto__", "#/syncs?app=__proto__&confirm=constructor", "#/__proto__", "#/constructor/x", "#javascript:alert(1)", "#//evil.test/x", "#/audit?team=%3Cb%3E",
+  ]) {
+    await page.evaluate((to) => { location.hash = to; }, hash);
+    await page.locator("h1").waitFor();
+    await page.locator(".loading").first().waitFor({ state: "detached" }).catch(() => undefined);
+    assert.ok(await page.locator("main h1").isVisible(), `${hash}: the page stands`);
+    await harmless(page, hash);
+    assert.equal(new URL(page.url()).origin, origin);
+  }
+  await page.goto(`${origin}/console/#/audit?last=constructor`);
+  await page.getByText("“constructor” is none of", { exact: false }).waitFor();
+});
+
+test("who has signed out in a tab is signed out when the browser shows the page of before again", async (t) => {
+  const { origin, api_key } = await demo(t);
+  const page = await signedIn(t, origin, api_key, "#/syncs");
+  const other = await signedIn(t, origin, api_key, "#/access");
+  await page.getByText("60 connectors").waitFor();
+  // The tab signs out on another page of the console, while this one rests in the cache.
+  await page.evaluate(() => {
+    sessionStorage.removeItem("c1proxy.session");
+    dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
+  });
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  assert.equal(await page.getByText("60 connectors").count(), 0);
+  await page.evaluate(() => { location.hash = "#/access"; });
+  await page.goBack();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  assert.ok(!(await page.content()).includes(api_key));
+  // Each tab is signed in by itself.
+  await other.reload();
+  await other.getByRole("heading", { name: "Access", exact: true }).waitFor();
+});
+
+test("the focus goes where one is: into a view after signing in, back after a dialog, to the heading after signing out", async (t) => {
+  const { origin, api_key } = await demo(t);
+  const page = await signedIn(t, origin, api_key, "#/syncs");
+  const focused = () => page.evaluate(() => `${document.activeElement?.tagName} ${document.activeElement?.id} ${document.activeElement?.textContent?.slice(0, 30)}`);
+  await until(async () => /^H1 .*Syncs/.test(await focused()), "the view's heading has the focus");
+  const link = page.getByRole("link", { name: /^Review and confirm/ });
+  await link.focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor();
+  await page.keyboard.press("Escape");
+  await until(async () => /^A .*Review and confirm/.test(await focused()), "the link that opened it has the focus again");
+  await page.evaluate(() => document.activeElement.blur());
+  await page.evaluate(() => { location.hash = document.querySelector('a[href*="confirm="]').getAttribute("href"); });
+  await page.getByRole("dialog").waitFor();
+  await page.keyboard.press("Escape");
+  await until(async () => /^MAIN main/.test(await focused()), "a dialog that an address opened leaves the focus in the content");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("API key").waitFor();
+  await until(async () => /^(INPUT|H1) /.test(await focused()), "the sign-in has the focus");
+});
