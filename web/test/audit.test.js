@@ -324,6 +324,7 @@ test("without a secure context the page says that it cannot verify", async (t) =
 
 test("a gateway that fails is said, and the next try shows the records", async (t) => {
   const { origin, api_key } = await demo(t);
+  await call(origin, api_key, list);
   const page = await signedIn(t, origin, api_key, "#/syncs");
   let broken = true;
   await page.route("**/c1proxy.v1.AuditService/*", (route) => (broken ? route.fulfill({ status: 503, contentType: "application/json", body: `{"code":"unavailable","message":"the audit cannot be read"}` }) : route.continue()));

@@ -101,7 +101,9 @@ test("who has signed out in a tab is signed out when the browser shows the page 
 
 test("the focus goes where one is: into a view after signing in, back after a dialog, to the heading after signing out", async (t) => {
   const { origin, api_key } = await demo(t);
-  const page = await signedIn(t, origin, api_key, "#/syncs");
+  const page = await open(t, `${origin}/console/`);
+  await page.getByLabel("API key").fill(api_key);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
   const focused = () => page.evaluate(() => `${document.activeElement?.tagName} ${document.activeElement?.id} ${document.activeElement?.textContent?.slice(0, 30)}`);
   await until(async () => /^H1 .*Syncs/.test(await focused()), "the view's heading has the focus");
   const link = page.getByRole("link", { name: /^Review and confirm/ });

@@ -37,6 +37,7 @@ test("a key signs in for as long as the tab lives, and is nowhere else", async (
   await field.fill("c1p_wrong");
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByText("You are not signed in").waitFor();
+  await page.locator("button[aria-busy]").waitFor({ state: "detached" });
   await accessible(page, "a refused key");
 
   await field.fill(` ${api_key}\n`);
