@@ -121,3 +121,47 @@ test("the focus goes where one is: into a view after signing in, back after a di
   await page.getByLabel("API key").waitFor();
   await until(async () => /^(INPUT|H1) /.test(await focused()), "the sign-in has the focus");
 });
+
+test("an answer that never comes is open in the end, and what runs is asked for politely", async (t) => {
+  const { origin, api_key } = await demo(t);
+  const page = await signedIn(t, origin, api_key, "#/syncs");
+  await page.getByText("60 connectors").waitFor();
+  // Every look at the sync that runs is refused.
+  let looks = 0;
+  await page.route("**/c1.api.app.v1.ConnectorService/Get**", (route) => {
+    looks++;
+    return route.fulfill({ status: 429, contentType: "application/json", body: '{"code":"resource_exhausted","message":"limit caller is used up"}' });
+  });
+  await page.clock.install();
+  await page.reload();
+  await page.getByText("60 connectors").waitFor();
+  for (let second = 0; second < 60; second += 5) {
+    await page.clock.runFor(5000);
+    await page.evaluate(() => fetch("config.json")); // what was asked has been answered
+  }
+  assert.ok(looks >= 2 && looks <= 5, `${looks} looks in a minute of refusals`);
+
+  await page.route("**/ConfirmSyncValid", () => {}); // and nothing ever comes
+  await page.getByRole("link", { name: /^Review and confirm/ }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Reason").fill("HR-1042");
+  await dialog.getByLabel("Type the connector's name").fill("Okta (production)");
+  await dialog.getByRole("button", { name: "Confirm this sync" }).click();
+  await dialog.getByRole("button", { name: "Confirming" }).waitFor();
+  await page.clock.runFor(95_000);
+  await dialog.getByText("It may have been confirmed").waitFor();
+  assert.equal(page.watch.requests.filter(({ url }) => url.endsWith("/ConfirmSyncValid")).length, 1, "it is not sent again");
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+
+  // The tail of the audit is no such call: it has no end of its own.
+  await page.getByRole("link", { name: "Audit" }).click();
+  const tails = () => page.watch.requests.filter(({ url }) => url.endsWith("/Tail")).length;
+  await page.locator('.live[data-live="live"]').waitFor();
+  for (let seconds = 0; seconds < 100; seconds += 20) {
+    await page.clock.runFor(20_000);
+    await fetch(`${origin}/c1.api.app.v1.Apps/List`, { method: "POST", body: "{}", headers: { authorization: `Bearer ${api_key}`, "content-type": "application/json", "c1proxy-reason": `after-${seconds}` } });
+    await page.getByText(`after-${seconds}`, { exact: true }).first().waitFor(); // the tail was heard of
+  }
+  assert.equal(tails(), 1);
+});

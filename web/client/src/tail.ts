@@ -4,6 +4,9 @@ import type { AuditService, TailRequestSchema, TailResponse } from "../gen/c1pro
 import { explain, type Failure } from "./errors.js";
 import { backoff, passes, sleep } from "./retry.js";
 
+// A tail has no deadline, whatever the transport gives other calls.
+const endless = { timeoutMs: 0 };
+
 /** How a tail is kept up. */
 export interface TailOptions {
   /** Ends the tail. */
@@ -36,7 +39,7 @@ export async function* tail(
     let wait = 0;
     try {
       const next = from === undefined ? {} : { from };
-      for await (const answer of client.tail({ ...request, ...next }, signal ? { signal } : {})) {
+      for await (const answer of client.tail({ ...request, ...next }, { ...endless, ...(signal ? { signal } : {}) })) {
         if (log !== undefined && answer.log !== log) {
           throw new ConnectError(`resume tail: this is the log ${answer.log}, of another replica, and not ${log}`, Code.FailedPrecondition);
         }

@@ -11,6 +11,12 @@ export interface Credential {
 }
 
 /**
+ * How long a call may take in all: the gateway itself gives up before, so that by then
+ * nobody answers any more. Calls that may take longer say timeoutMs: 0.
+ */
+const patience = 90_000;
+
+/**
  * A transport to the gateway that served the page. Reads go by GET; every call
  * carries the credential in its header, never in its URL.
  */
@@ -24,6 +30,7 @@ export function transportFor(credential: Credential, ...more: Interceptor[]): Tr
     baseUrl: location.origin,
     interceptors: [...more, authenticate],
     useHttpGet: true,
+    defaultTimeoutMs: patience,
   });
 }
 

@@ -28,7 +28,7 @@ export async function invoke(transport: Transport, method: Method, request: Json
     const message = fromJson(method.desc.input, request, { registry });
     let desc = method.desc as DescMethodUnary;
     if (toBinary(desc.input, message).length > longestInUrl) desc = { ...desc, idempotency: MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN };
-    const answer = await transport.unary(desc, signal, undefined, headers, create(desc.input, message));
+    const answer = await transport.unary(desc, signal, 0, headers, create(desc.input, message));
     seen = answer.header;
     json = toJson(desc.output, answer.message, { registry });
   } catch (thrown) {

@@ -226,21 +226,32 @@ function contains(text: string, search: string): boolean {
   return search.toLowerCase().split(/\s+/).every((word) => low.includes(word));
 }
 
+const lookEveryMs = 5000;
+
 /** Looks at connectors whose sync runs, until it has ended; never at more than a few. */
 function useRunning(rows: readonly Row[], syncs: Syncs): void {
   const ids = rows.filter((row) => row.state === "running").slice(0, 10).map((row) => `${row.app.id}/${row.connector.id}`).join(" ");
   useEffect(() => {
     if (ids === "") return;
-    let busy = false;
-    const timer = setInterval(async () => {
-      if (document.hidden || busy) return;
-      busy = true;
-      for (const id of ids.split(" ")) {
-        const [appId = "", connectorId = ""] = id.split("/");
-        await syncs.look(appId, connectorId).catch(() => undefined);
+    let wait = lookEveryMs;
+    let timer: ReturnType<typeof setTimeout>;
+    let current = true;
+    const look = async () => {
+      try {
+        for (const id of document.hidden ? [] : ids.split(" ")) {
+          const [appId = "", connectorId = ""] = id.split("/");
+          if (current) await syncs.look(appId, connectorId);
+        }
+        wait = lookEveryMs;
+      } catch {
+        wait = Math.min(wait * 2, 60_000); // a limit, or a gateway in trouble: not harder
       }
-      busy = false;
-    }, 5000);
-    return () => clearInterval(timer);
+      if (current) timer = setTimeout(() => void look(), wait);
+    };
+    timer = setTimeout(() => void look(), wait);
+    return () => {
+      current = false;
+      clearTimeout(timer);
+    };
   }, [ids, syncs.look]);
 }
