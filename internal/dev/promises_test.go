@@ -27,8 +27,8 @@ func TestPromises(t *testing.T) {
 		t.Fatal(err)
 	}
 	heads := promise.FindAllSubmatchIndex(data, -1)
-	if len(heads) != 16 {
-		t.Errorf("%d promises, want 16", len(heads))
+	if len(heads) != 17 {
+		t.Errorf("%d promises, want 17", len(heads))
 	}
 	named := testsByPackage(t)
 	for i, head := range heads {
