@@ -13,7 +13,7 @@ import (
 // lints, by name, and why it cannot run them. Every other skip fails a CI run:
 // a test that never runs there proves nothing.
 var skipsInCI = map[string]string{
-	"vuln": "CI reaches the module proxy and nothing else; a machine that reaches the database checks",
+	"vuln": "CI reaches registries of packages and nothing else; a machine that reaches the database checks",
 }
 
 // skippedInCI is an error where CI runs this program and may not skip the

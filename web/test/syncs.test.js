@@ -69,6 +69,7 @@ test("a sync is confirmed by the keyboard alone, once, and its record is shown",
   await page.getByRole("dialog").waitFor();
   assert.match(await focused(), /^Confirm the sync of Okta/, "the dialog's heading is read first");
   await accessible(page, "the dialog");
+  await shot(page, "confirm");
   await tabTo(/^Sync$/);
   assert.equal(await page.getByLabel("Sync", { exact: true }).inputValue(), sync_lifecycle_id, "the id is proposed out of C1's text");
 

@@ -46,7 +46,7 @@ export const reasonWords: Readonly<Record<string, Words>> = {
   DEADLINE_EXCEEDED: words("It took too long", "It may still go on. Look at the result before you repeat it."),
   CANCELED: words("The call was given up", "It may still go on. Look at the result before you repeat it."),
   SHUTTING_DOWN: words("c1proxy is restarting", later),
-  STREAM_ENDED: words("The stream has ended", "Begin it again where it ended: c1proxy was restarted or configured anew."),
+  STREAM_ENDED: words("The stream has ended", "Begin it again where it ended: c1proxy was restarted or configured anew, or an hour was over."),
   AUDIT_DENIED: words("Other teams' records are not for you", "Look at your own team's, or ask an operator for the grant auditor."),
   AUDIT_BUSY: words("Too many are reading the audit", "Try again in a moment."),
   AUDIT_UNREADABLE: words("The audit cannot be read", operator),
