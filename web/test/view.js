@@ -36,6 +36,8 @@ const dark = new WeakSet();
 // all that the dark theme changes: within inBothThemes it looks at them alone there.
 export async function accessible(page, what = "the page") {
   if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
+  // A colour that is on its way to another is nobody's to read.
+  await page.evaluate(() => Promise.all(document.getAnimations().filter((one) => one.effect?.getComputedTiming().endTime !== Infinity).map((one) => one.finished.catch(() => {}))));
   const runOnly = dark.has(page) ? ["color-contrast"] : ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
   const { violations } = await page.evaluate((rules) => globalThis.axe.run(document, { runOnly: rules, resultTypes: ["violations"] }), runOnly);
   const found = violations.flatMap(({ id, help, nodes }) => nodes.map((node) => `${id}: ${help}: ${node.target.join(" ")}: ${node.failureSummary}`));
