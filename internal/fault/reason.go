@@ -86,7 +86,7 @@ var explained = map[Reason]string{
 	DeadlineExceeded:           "the time allowed for the call ran out",
 	Canceled:                   "the caller gave up",
 	ShuttingDown:               "c1proxy is stopping and takes no new calls",
-	StreamEnded:                "c1proxy stops, or its configuration was replaced, so the stream has ended: begin another one where it ended",
+	StreamEnded:                "c1proxy stops, its configuration was replaced, or the stream has lasted an hour: begin another one where it ended",
 	AuditDenied:                "the audit's records of other teams are for callers with the grant `auditor` alone",
 	AuditBusy:                  "as many are reading the audit as c1proxy lets at once",
 	AuditUnreadable:            "the audit cannot be read there: it is damaged, or its disk does not answer",
