@@ -119,7 +119,7 @@ func TestRapidReset(t *testing.T) {
 		}
 		h.conn.Close()
 	}
-	took := time.Since(begun)
+	took, spent := time.Since(begun), s.process.cpu()-cpu
 	others.stop()
 	mine := map[string]bool{}
 	if err := audit.Query(t.Context(), s.dir, audit.Filter{Kind: audit.KindIntent}, func(r audit.Record) error {
@@ -135,12 +135,15 @@ func TestRapidReset(t *testing.T) {
 		}
 	}
 	t.Logf("%d streams reset over %d connections, %d of them sent away with GOAWAY, in %v, %v of CPU, peak %d MiB; C1 saw %d calls of a burst of %d; %s",
-		sent, connections, goAways, took.Round(time.Millisecond), s.process.cpu()-cpu, s.process.status("VmHWM")/mib, hits, burst, others)
+		sent, connections, goAways, took.Round(time.Millisecond), spent, s.process.status("VmHWM")/mib, hits, burst, others)
 	if hits == 0 || hits > burst {
 		t.Errorf("C1 saw %d calls, the limit lets %d through", hits, burst)
 	}
-	if goAways == 0 || others.failed.Load() > 0 {
-		t.Error("no GOAWAY came, or others were not served")
+	if others.failed.Load() > 0 {
+		t.Error("others were not served")
+	}
+	if goAways == 0 && spent > took { // a server that keeps up need not send anybody away
+		t.Errorf("no GOAWAY came, though it took %v of CPU in %v", spent, took)
 	}
 	if grown := s.process.status("VmHWM") - before.memory; grown > mostMemory {
 		t.Errorf("memory grew by %d MiB", grown/mib)
