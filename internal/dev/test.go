@@ -40,7 +40,7 @@ func (v *testVerb) Run(ctx context.Context) error {
 	if !v.NoRace {
 		race, why = raceDetector(ctx)
 	}
-	line := []string{"go", "test", "-json"}
+	line := []string{"go", "test", "-json", "-timeout=30m"} // the black-box tests are one package
 	if race {
 		line = append(line, "-race")
 	}
