@@ -264,7 +264,7 @@ func TestConditionCost(t *testing.T) {
 		if s.Outcome != tt.want || tt.want == policy.ConditionFailed && !strings.Contains(s.Why, "too long") {
 			t.Errorf("%.80s: got %+v", tt.text, s)
 		}
-		if took > 5*time.Second { // a hundred times what it takes: it is a bound, not a figure
+		if took > 30*time.Second { // it is a bound, not a figure
 			t.Errorf("%.80s took %v", tt.text, took)
 		}
 	}
