@@ -158,7 +158,7 @@ func (b *backward) follow(ctx context.Context, s segment, x *index) error {
 	if len(found) == 0 {
 		return nil
 	}
-	lines, err := openTail(s)
+	lines, err := openReverse(s)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (b *backward) follow(ctx context.Context, s segment, x *index) error {
 // scan looks at all records of s, which has this many bytes, from the last one
 // before b.next on.
 func (b *backward) scan(ctx context.Context, s segment, bytes int64) error {
-	lines, err := openTail(s)
+	lines, err := openReverse(s)
 	if err != nil {
 		return err
 	}

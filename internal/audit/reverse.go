@@ -9,9 +9,9 @@ import (
 	"strconv"
 )
 
-// A tail reads the lines of a segment from its end, or from any record, back to
+// reverseLines reads the lines of a segment from its end, or from any record, back to
 // its beginning, and holds one window of it.
-type tail struct {
+type reverseLines struct {
 	segment segment
 	f       *os.File
 	// seq is the number of the record last read, end where its line begins: the
@@ -23,35 +23,35 @@ type tail struct {
 	buf    []byte
 }
 
-// tailWindow is what a tail reads at once, in bytes. It holds more than one line.
-const tailWindow = 128 << 10
+// reverseWindow is what is read at once, in bytes. It holds more than one line.
+const reverseWindow = 128 << 10
 
-// openTail opens a segment. The caller must close it.
-func openTail(s segment) (*tail, error) {
+// openReverse opens a segment. The caller must close it.
+func openReverse(s segment) (*reverseLines, error) {
 	f, err := os.Open(s.path())
 	if err != nil {
 		return nil, fmt.Errorf("read audit segment: %w", err)
 	}
-	return &tail{segment: s, f: f}, nil
+	return &reverseLines{segment: s, f: f}, nil
 }
 
-func (t *tail) close() { _ = t.f.Close() }
+func (t *reverseLines) close() { _ = t.f.Close() }
 
 // corrupt is the error of the line that should be that of record t.seq.
-func (t *tail) corrupt(reason string) error {
+func (t *reverseLines) corrupt(reason string) error {
 	return &CorruptError{File: t.segment.file(), Offset: t.end, Seq: t.seq, Reason: reason}
 }
 
 // seek goes behind the last whole line among the first size bytes whose record
 // has a number below before. It looks for it by halves: the numbers rise. What is
 // behind the records of a segment in use, zeros or half a line, is none.
-func (t *tail) seek(before uint64, size int64) error {
+func (t *reverseLines) seek(before uint64, size int64) error {
 	info, err := t.f.Stat()
 	if err != nil {
 		return fmt.Errorf("read audit segment: %w", err)
 	}
 	low, high := int64(0), min(size, info.Size())
-	for high-low > tailWindow {
+	for high-low > reverseWindow {
 		middle := low + (high-low)/2
 		begin, seq, found, err := t.after(middle, high)
 		switch {
@@ -85,7 +85,7 @@ func (t *tail) seek(before uint64, size int64) error {
 
 // after finds the first line that begins after from and before to, and the number
 // of its record.
-func (t *tail) after(from, to int64) (begin int64, seq uint64, found bool, err error) {
+func (t *reverseLines) after(from, to int64) (begin int64, seq uint64, found bool, err error) {
 	window, err := t.at(from, to)
 	if err != nil {
 		return 0, 0, false, err
@@ -99,8 +99,8 @@ func (t *tail) after(from, to int64) (begin int64, seq uint64, found bool, err e
 }
 
 // at reads a window from from on, up to before to.
-func (t *tail) at(from, to int64) ([]byte, error) {
-	size := int(max(0, min(tailWindow, to-from)))
+func (t *reverseLines) at(from, to int64) ([]byte, error) {
+	size := int(max(0, min(reverseWindow, to-from)))
 	t.buf = slices.Grow(t.buf[:0], size)[:size]
 	n, err := t.f.ReadAt(t.buf, from)
 	if err != nil && err != io.EOF {
@@ -111,9 +111,9 @@ func (t *tail) at(from, to int64) ([]byte, error) {
 
 // previous reads the line before the one last read, without its newline, valid
 // until the next read. There must be one: t.seq is above that of the first.
-func (t *tail) previous() ([]byte, error) {
+func (t *reverseLines) previous() ([]byte, error) {
 	if bytes.LastIndexByte(trimEnd(t.window), '\n') < 0 && t.end > int64(len(t.window)) {
-		from := max(0, t.end-tailWindow)
+		from := max(0, t.end-reverseWindow)
 		window, err := t.at(from, t.end)
 		if err != nil {
 			return nil, err
