@@ -496,11 +496,14 @@ func TestRetainArchiveFails(t *testing.T) {
 	stuck("the archive is gone")
 	must(t, os.Rename(archive+"2", archive))
 	k.grow(2)
-	eventually(t, k.pending) // or else a file is overwritten that is being archived
+	k.close() // or else one of them may be about to be archived
 	next := filepath.Base(k.segments()[0])
 	for _, name := range k.segments() { // whichever is next
-		must(t, os.WriteFile(filepath.Join(archive, filepath.Base(name)), []byte("another log's"), 0o600))
+		there := filepath.Join(archive, filepath.Base(name))
+		must(t, os.RemoveAll(there)) // it may be archived already, as a link to the log's own
+		must(t, os.WriteFile(there, []byte("another log's"), 0o600))
 	}
+	k.open()
 	stuck("the archive has other files")
 	for name := range takeImage(t, archive) {
 		if name >= next && strings.HasSuffix(name, ".jsonl") {

@@ -48,7 +48,10 @@ func TestThrottledWhileTryingAgain(t *testing.T) {
 		other := prepare(t, u, read)
 		way.seen = func(*http.Request) {
 			if len(way.times) == 1 {
-				go other.Send(t.Context()) // refused during the first one's pause
+				go func() {
+					time.Sleep(time.Nanosecond) // that is, when all else waits: in the first one's pause
+					other.Send(t.Context())     // refused
+				}()
 			}
 		}
 		result, err := prepare(t, u, read).Send(t.Context())

@@ -39,7 +39,7 @@ func StartProxy(address, user, password string) (*Proxy, error) {
 	if user != "" {
 		p.expected = "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 	}
-	p.server = &http.Server{Handler: http.HandlerFunc(p.serve), ReadHeaderTimeout: 10 * time.Second}
+	p.server = &http.Server{Handler: http.HandlerFunc(p.serve), ReadHeaderTimeout: time.Minute}
 	go p.server.Serve(listener) // it ends by Close, or because the listener broke: then calls fail, which says enough
 	return p, nil
 }

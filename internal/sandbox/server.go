@@ -90,7 +90,7 @@ func (s *Server) newServer() *http.Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	return &http.Server{
-		Handler: http.HandlerFunc(s.handle), Protocols: &protocols, ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(s.handle), Protocols: &protocols, ReadHeaderTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: withConn,
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
