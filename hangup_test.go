@@ -1,9 +1,15 @@
 package c1proxy_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -49,6 +55,52 @@ func TestHangup(t *testing.T) {
 		t.Errorf("%d misses in %d calls", misses, g.c1.AcceptedHits())
 	}
 	t.Logf("%d calls, %d records in %d segments", g.c1.AcceptedHits(), report.Records, report.Segments)
+}
+
+// A SIGHUP while it starts, as log rotation may send one, does not end it: it is
+// obeyed when it serves.
+func TestHangupAtStart(t *testing.T) {
+	t.Parallel()
+	g, configFile := prepare(t, sandbox.Config{})
+	name, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, stderr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	// A log that is full holds it up before it says that it serves.
+	filler := bytes.Repeat([]byte("\n"), 4096)
+	stderr.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	for err = error(nil); err == nil; {
+		_, err = stderr.Write(filler)
+	}
+	cmd := exec.Command(name, "serve", "--config", configFile, "--no-watch")
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stderr.Close()
+	defer func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}()
+	until(t, "the audit is open", func() bool {
+		segments, _ := filepath.Glob(filepath.Join(g.dir, "*.jsonl"))
+		return len(segments) > 0
+	})
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	log.SetReadDeadline(time.Now().Add(time.Minute))
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		if strings.Contains(lines.Text(), "the configuration is reloaded") {
+			return
+		}
+	}
+	t.Error("it ended, or did not obey")
 }
 
 // callUntil confirms one sync after the other, and notes what was answered.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
@@ -24,15 +22,14 @@ type reloader struct {
 	proxy  *proxy.Proxy
 	logger *slog.Logger
 	watch  *config.Watch
+	// hangups has each SIGHUP. Without it SIGHUP would end the process.
+	hangups <-chan os.Signal
 }
 
 // run reloads at each SIGHUP, as log rotation sends it too, after it has ended
 // the audit's segment; and, if it watches, when the file changes. It goes on
-// until stop is called, which waits for it. Without it SIGHUP would end the
-// process.
+// until stop is called, which waits for it.
 func (r *reloader) run(ctx context.Context, watches bool) (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
 	ctx, cancel := context.WithCancel(ctx)
 	ticks := make(<-chan time.Time)
 	if watches {
@@ -42,7 +39,7 @@ func (r *reloader) run(ctx context.Context, watches bool) (stop func()) {
 	running.Go(func() {
 		for {
 			select {
-			case <-hangups:
+			case <-r.hangups:
 				r.seal(ctx)
 				data, err := r.watch.Load()
 				r.reload(ctx, "signal", data, err)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	configv1 "github.com/c1proxy/c1proxy/gen/c1proxy/config/v1"
 	"github.com/c1proxy/c1proxy/internal/config"
@@ -20,8 +22,10 @@ type serveCommand struct {
 
 // Run serves until SIGINT or SIGTERM, and then stops cleanly. SIGHUP seals the
 // audit's segment and reloads the configuration, and so does a change of its
-// file the latter.
+// file the latter. One that comes while it starts is obeyed as soon as it serves.
 func (s serveCommand) Run(ctx context.Context, t *terminal) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
 	data, err := config.Load(s.Config)
 	if err != nil {
 		return misconfigured{err}
@@ -40,7 +44,7 @@ func (s serveCommand) Run(ctx context.Context, t *terminal) error {
 	if os.Geteuid() == 0 {
 		logger.Warn("this is root, of whose powers c1proxy needs none: serve as a user of its own (deploy/ has a unit and a container that do)")
 	}
-	r := reloader{file: s.Config, proxy: p, logger: logger, watch: config.NewWatch(s.Config, data)}
+	r := reloader{file: s.Config, proxy: p, logger: logger, watch: config.NewWatch(s.Config, data), hangups: hangups}
 	defer r.run(ctx, s.Watch)()
 	return p.Serve(ctx)
 }
