@@ -21,6 +21,7 @@ type auditQueryCommand struct {
 	Caller          string      `help:"Only this caller's."`
 	Tenant          string      `help:"Only this tenant's."`
 	Method          string      `help:"Only this method: package.Service/Method, or an end of it, or a pattern such as c1.api.app.v1.Apps/*, c1.**/* or Delete*."`
+	NotMethod       string      `name:"not-method" placeholder:"METHOD" help:"All but these methods: c1proxy.**/* leaves out what asks c1proxy itself."`
 	Door            string      `help:"Only calls by this door, such as grpc or rest."`
 	Kind            string      `enum:",intent,outcome,denied,event" default:"" help:"Only this kind: intent, outcome, denied or event."`
 	Outcome         string      `enum:",ok,failed,indeterminate,not_sent" default:"" help:"Only this outcome: ok, failed, indeterminate or not_sent."`
@@ -42,7 +43,7 @@ type auditQueryCommand struct {
 
 // filter is what the flags ask for.
 func (q *auditQueryCommand) filter() audit.Filter {
-	f := audit.Filter{Since: q.Since.Time, Until: q.Until.Time, Team: q.Team, Caller: q.Caller, Tenant: q.Tenant, Method: q.Method, Door: q.Door,
+	f := audit.Filter{Since: q.Since.Time, Until: q.Until.Time, Team: q.Team, Caller: q.Caller, Tenant: q.Tenant, Method: q.Method, NotMethod: q.NotMethod, Door: q.Door,
 		Kind: audit.Kind(q.Kind), Outcome: audit.Outcome(q.Outcome), Code: q.Code, Error: q.Error, Event: q.Event,
 		RequestID: q.RequestID, ClientRequestID: q.ClientRequestID, Intent: q.Intent}
 	for _, p := range q.Path {

@@ -18,7 +18,10 @@ type Filter struct {
 	// that begins with a whole name, such as "Service/Method" or "Method". In it
 	// a "*" stands for one whole or part of a name, and "**" for several names
 	// with the dots between them: "c1.api.app.v1.Apps/*", "c1.**/*", "Delete*".
-	Method    string
+	Method string
+	// NotMethod matches the records that Method would not match with it: those that
+	// have no method too, as events.
+	NotMethod string
 	Kind      Kind
 	Outcome   Outcome
 	Code      string
@@ -92,17 +95,37 @@ func newMatcher(f Filter) (*matcher, error) {
 			m.columns[i] = func(value string) bool { return value == wanted }
 		}
 	}
-	if f.Method != "" {
-		method, err := methodPattern(f.Method)
-		if err != nil {
-			return nil, err
-		}
-		m.columns[methodColumn] = method.MatchString
+	var err error
+	if m.columns[methodColumn], err = methodTest(f.Method, f.NotMethod); err != nil {
+		return nil, err
 	}
 	// What a record has of these it has as a key: see eachKey.
 	eachKey(&Record{ID: f.Intent, RequestID: f.RequestID, ClientRequestID: f.ClientRequestID, Path: f.Path},
 		func(kind keyKind, value string) { m.keys = append(m.keys, keyHash(kind, value)) })
 	return m, nil
+}
+
+// methodTest tests a procedure for both of a filter's methods; nil if it has none.
+func methodTest(method, not string) (func(string) bool, error) {
+	var tests [2]func(string) bool
+	for i, pattern := range []string{method, not} {
+		if pattern == "" {
+			continue
+		}
+		expression, err := methodPattern(pattern)
+		if err != nil {
+			return nil, err
+		}
+		tests[i] = expression.MatchString
+	}
+	is, isNot := tests[0], tests[1]
+	switch {
+	case isNot == nil:
+		return is, nil
+	case is == nil:
+		return func(procedure string) bool { return !isNot(procedure) }, nil
+	}
+	return func(procedure string) bool { return is(procedure) && !isNot(procedure) }, nil
 }
 
 // methodSyntax is what a method may look like in a filter.

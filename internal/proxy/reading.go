@@ -75,10 +75,10 @@ func (c *call) sees(f *c1proxyv1.RecordFilter) (s sight, err error) {
 
 // filterOf reads a filter.
 func filterOf(f *c1proxyv1.RecordFilter) (out audit.Filter, err error) {
-	out = audit.Filter{Team: f.GetTeam(), Caller: f.GetCaller(), Tenant: f.GetTenant(), Method: f.GetMethod(),
+	out = audit.Filter{Team: f.GetTeam(), Caller: f.GetCaller(), Tenant: f.GetTenant(), Method: f.GetMethod(), NotMethod: f.GetNotMethod(),
 		Kind: audit.Kind(f.GetKind()), Outcome: audit.Outcome(f.GetOutcome()), Code: f.GetCode(), Error: f.GetError(),
 		RequestID: f.GetRequestId(), ClientRequestID: f.GetClientRequestId(), Intent: f.GetIntent(), Event: f.GetEvent(), Door: f.GetDoor()}
-	for name, text := range map[string]string{"team": out.Team, "caller": out.Caller, "tenant": out.Tenant, "method": out.Method, "code": out.Code,
+	for name, text := range map[string]string{"team": out.Team, "caller": out.Caller, "tenant": out.Tenant, "method": out.Method, "not_method": out.NotMethod, "code": out.Code,
 		"error": out.Error, "request_id": out.RequestID, "client_request_id": out.ClientRequestID, "intent": out.Intent, "event": out.Event, "door": out.Door} {
 		if len(text) > maxName {
 			return out, badQuestion("filter."+name, "is longer than %d bytes", maxName)
@@ -110,7 +110,10 @@ func filterOf(f *c1proxyv1.RecordFilter) (out audit.Filter, err error) {
 		out.Path = append(out.Path, audit.Field{Name: value.GetName(), Value: value.GetValue()})
 	}
 	if err := out.Check(); err != nil {
-		field := "filter.method"
+		field := "filter.not_method"
+		if (audit.Filter{Method: out.Method}).Check() != nil {
+			field = "filter.method"
+		}
 		if !out.Since.IsZero() && !out.Until.IsZero() && !out.Since.Before(out.Until) {
 			field = "filter.since"
 		}
@@ -374,6 +377,7 @@ func noteReading(c *call, message proto.Message) {
 		c.noteAsked("team", f.GetTeam())
 		c.noteAsked("caller", f.GetCaller())
 		c.noteAsked("method", f.GetMethod())
+		c.noteAsked("not_method", f.GetNotMethod())
 		c.noteAsked("kind", f.GetKind())
 	}
 	switch q := message.(type) {

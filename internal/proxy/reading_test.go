@@ -85,10 +85,10 @@ func TestRation(t *testing.T) {
 
 // A filter is taken whole, each field in its place.
 func TestFilterIsWhole(t *testing.T) {
-	want := audit.Filter{Since: time.Unix(1, 0).UTC(), Until: time.Unix(2, 0).UTC(), Caller: "caller", Team: "team", Tenant: "tenant", Door: "door", Method: "method",
+	want := audit.Filter{Since: time.Unix(1, 0).UTC(), Until: time.Unix(2, 0).UTC(), Caller: "caller", Team: "team", Tenant: "tenant", Door: "door", Method: "method", NotMethod: "other",
 		Kind: audit.KindIntent, Outcome: audit.OutcomeFailed, Code: "code", Error: "error", RequestID: "request", ClientRequestID: "client", Intent: "intent", Event: "event",
 		Path: audit.Fields{{Name: "name", Value: "value"}}}
-	asked := &c1proxyv1.RecordFilter{Since: timestamppb.New(want.Since), Until: timestamppb.New(want.Until), Caller: "caller", Team: "team", Tenant: "tenant", Door: "door", Method: "method",
+	asked := &c1proxyv1.RecordFilter{Since: timestamppb.New(want.Since), Until: timestamppb.New(want.Until), Caller: "caller", Team: "team", Tenant: "tenant", Door: "door", Method: "method", NotMethod: "other",
 		Kind: "intent", Outcome: "failed", Code: "code", Error: "error", RequestId: "request", ClientRequestId: "client", Intent: "intent", Event: "event",
 		Values: []*c1proxyv1.NamedValue{{Name: "name", Value: "value"}}}
 	for v, i := reflect.ValueOf(want), 0; i < v.NumField(); i++ {

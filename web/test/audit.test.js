@@ -77,7 +77,7 @@ test("calls to C1 are shown, and those of the page itself when one wants them", 
   await table(page).getByText("METHOD_DENIED").waitFor(); // of the page of records
   assert.equal(await own.count(), 0);
 
-  const toggle = page.getByRole("checkbox", { name: "Calls to C1 only" });
+  const toggle = page.getByRole("checkbox", { name: /^Hide calls to c1proxy/ });
   assert.ok(await toggle.isChecked());
   await toggle.press("Space");
   await own.first().waitFor();
@@ -162,7 +162,7 @@ test("an auditor sees all teams, and the log's own events; another's team is ref
   const it = await gateway(t, { callers: { desk: {}, eye: { team: "security", grants: ["auditor"] } }, more: { console: {} } });
   await call(it.origin, it.keys.desk, list, {}, { "C1proxy-Reason": "of payments" });
   await call(it.origin, "c1p_wrong", list);
-  const page = await signedIn(t, it.origin, it.keys.eye, "#/audit?calls=all");
+  const page = await signedIn(t, it.origin, it.keys.eye, "#/audit");
   await page.getByText(/records of all teams/).waitFor();
   await table(page).getByText("of payments").first().waitFor();
   await table(page).getByText("Refused").first().waitFor();
@@ -187,7 +187,7 @@ test("a record opens in full, with its partner, and is verified by the key that 
   await pin(page, verifier_key.slice(0, -3));
   await panel(page).getByText(/not base64|not copied whole/).waitFor();
   await pin(page, `PRIVATE+KEY+${verifier_key}`);
-  await panel(page).getByText(/the log's private key/).waitFor();
+  await panel(page).getByText(/the log’s private key/).waitFor();
   await accessible(page, "a key that is none");
   await pin(page, verifier_key);
   await panel(page).getByText("Verified", { exact: true }).waitFor();

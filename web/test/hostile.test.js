@@ -39,7 +39,7 @@ test("names, errors and reasons are text, whatever is in them", async (t) => {
   const reason = `${nasty} ${"é".repeat(150)}`;
   await dialog.getByLabel("Reason").fill(reason);
   // What cannot be typed need not be.
-  await dialog.getByLabel("Type the connector's name").fill(connector.displayName.replace(/[\u202e\u200b\u001b]/g, ""));
+  await dialog.getByLabel("Type the connector’s name").fill(connector.displayName.replace(/[\u202e\u200b\u001b]/g, ""));
   await dialog.getByRole("button", { name: "Confirm this sync" }).click();
   await dialog.getByText("Not confirmed: the sync does not wait for it").waitFor();
   await dialog.getByText("Reason stated").waitFor();
@@ -99,6 +99,22 @@ test("who has signed out in a tab is signed out when the browser shows the page 
   await other.getByRole("heading", { name: "Access", exact: true }).waitFor();
 });
 
+test("who signs out is signed out of a duplicate of the tab, and of no other", async (t) => {
+  const { origin, api_key } = await demo(t);
+  const other = await signedIn(t, origin, api_key, "#/access");
+  const page = await signedIn(t, origin, api_key, "#/access");
+  await page.getByRole("heading", { name: "Access", exact: true }).waitFor();
+  const opened = page.waitForEvent("popup");
+  await page.evaluate(() => { window.open(location.href); }); // it begins with a copy of what the tab has kept
+  const duplicate = await opened;
+  await duplicate.getByRole("heading", { name: "Access", exact: true }).waitFor();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await duplicate.getByText("You signed out in another tab.").waitFor();
+  assert.equal(await duplicate.evaluate(() => sessionStorage.getItem("c1proxy.session")), null);
+  await other.getByRole("button", { name: "Refresh the limits" }).click();
+  await other.getByRole("button", { name: "Sign out" }).waitFor();
+});
+
 test("the focus goes where one is: into a view after signing in, back after a dialog, to the heading after signing out", async (t) => {
   const { origin, api_key } = await demo(t);
   const page = await open(t, `${origin}/console/`);
@@ -145,7 +161,7 @@ test("an answer that never comes is open in the end, and what runs is asked for 
   await page.getByRole("link", { name: /^Review and confirm/ }).click();
   const dialog = page.getByRole("dialog");
   await dialog.getByLabel("Reason").fill("HR-1042");
-  await dialog.getByLabel("Type the connector's name").fill("Okta (production)");
+  await dialog.getByLabel("Type the connector’s name").fill("Okta (production)");
   await dialog.getByRole("button", { name: "Confirm this sync" }).click();
   await dialog.getByRole("button", { name: "Confirming" }).waitFor();
   await page.clock.runFor(95_000);

@@ -166,7 +166,7 @@ test("an answer that is not to this tab's sign-in is not taken", async (t) => {
   for (const spoiled of [{ state: "another" }, { iss: "https://evil.example" }, { iss: "" }]) {
     idp.answer = ({ state }) => ({ code: "any", state, iss: idp.url, ...spoiled });
     await toIssuer(page);
-    await page.getByText("The issuer's answer is not good").waitFor();
+    await page.getByText("The issuer’s answer is not good").waitFor();
     await page.goto(`${at.origin}/console/`);
   }
   const asked = page.watch.requests.filter(({ url }) => url.endsWith("/token"));

@@ -12,7 +12,7 @@ async function fill(page, { sync, reason = "Contractors left on 1 May, HR-1042",
   const dialog = page.getByRole("dialog");
   if (sync !== undefined) await dialog.getByLabel("Sync", { exact: true }).fill(sync);
   await dialog.getByLabel("Reason").fill(reason);
-  await dialog.getByLabel("Type the connector's name").fill(name);
+  await dialog.getByLabel("Type the connector’s name").fill(name);
   return dialog;
 }
 
@@ -76,18 +76,18 @@ test("a sync is confirmed by the keyboard alone, once, and its record is shown",
   // What is missing is said, and nothing is sent.
   await keys.press("Enter");
   await page.getByText("Say why.").waitFor();
-  await page.getByText("Type the connector's name.", { exact: true }).waitFor();
+  await page.getByText("Type the connector’s name.", { exact: true }).waitFor();
   assert.match(await focused(), /^Reason$/, "the first field that is wrong has the focus");
   await accessible(page, "the form with errors");
   await shot(page, "confirm-errors", { fullPage: false });
   assert.equal(confirmCalls(page).length, 0);
 
   await keys.insertText("Löschung bestätigt, HR-1042");
-  await tabTo(/^Type the connector's name/);
+  await tabTo(/^Type the connector’s name/);
   await keys.insertText("okta (production)");
   await keys.press("Enter");
   await page.getByText("This is not the name").waitFor();
-  await page.getByLabel("Type the connector's name").fill("Okta (production)");
+  await page.getByLabel("Type the connector’s name").fill("Okta (production)");
   await keys.press("Enter");
   await keys.press("Enter");
   await page.getByText("C1 took the sync of Okta (production)").waitFor();
@@ -178,7 +178,7 @@ test("C1's refusals are said in words", async (t) => {
   await dialog.getByRole("button", { name: "Back to the form" }).click();
   dialog = await fill(page, { sync: "../escape" });
   await dialog.getByRole("button", { name: "Confirm this sync" }).click();
-  await dialog.getByText("A sync's id has letters").waitFor();
+  await dialog.getByText("A sync’s id has letters").waitFor();
   dialog = await fill(page, { reason: "é".repeat(257), sync: "nodata-1" });
   await dialog.getByText("514 of 512 bytes").waitFor();
   await dialog.getByRole("button", { name: "Confirm this sync" }).click();

@@ -66,7 +66,9 @@ type RecordFilter struct {
 	// request. An empty name stands for any.
 	Values []*NamedValue `protobuf:"bytes,15,rep,name=values,proto3" json:"values,omitempty"`
 	// connect, grpc, grpc-web or rest.
-	Door          string `protobuf:"bytes,16,opt,name=door,proto3" json:"door,omitempty"`
+	Door string `protobuf:"bytes,16,opt,name=door,proto3" json:"door,omitempty"`
+	// As method, of those that are not wanted. What has no method is.
+	NotMethod     string `protobuf:"bytes,17,opt,name=not_method,json=notMethod,proto3" json:"not_method,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -209,6 +211,13 @@ func (x *RecordFilter) GetValues() []*NamedValue {
 func (x *RecordFilter) GetDoor() string {
 	if x != nil {
 		return x.Door
+	}
+	return ""
+}
+
+func (x *RecordFilter) GetNotMethod() string {
+	if x != nil {
+		return x.NotMethod
 	}
 	return ""
 }
@@ -954,7 +963,7 @@ var File_c1proxy_v1_audit_proto protoreflect.FileDescriptor
 const file_c1proxy_v1_audit_proto_rawDesc = "" +
 	"\n" +
 	"\x16c1proxy/v1/audit.proto\x12\n" +
-	"c1proxy.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x03\n" +
+	"c1proxy.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x04\n" +
 	"\fRecordFilter\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
@@ -973,7 +982,9 @@ const file_c1proxy_v1_audit_proto_rawDesc = "" +
 	"\x06intent\x18\r \x01(\tR\x06intent\x12\x14\n" +
 	"\x05event\x18\x0e \x01(\tR\x05event\x12.\n" +
 	"\x06values\x18\x0f \x03(\v2\x16.c1proxy.v1.NamedValueR\x06values\x12\x12\n" +
-	"\x04door\x18\x10 \x01(\tR\x04door\"6\n" +
+	"\x04door\x18\x10 \x01(\tR\x04door\x12\x1d\n" +
+	"\n" +
+	"not_method\x18\x11 \x01(\tR\tnotMethod\"6\n" +
 	"\n" +
 	"NamedValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +

@@ -24,7 +24,7 @@ test("a refusal by a rule", async () => {
   const { error, ...failure } = explain(thrown, confirmSyncValid);
   assert.deepEqual(failure, {
     code: "permission_denied", reason: "CONDITION_DENIED", title: "Your team may not do this with these values", detail: "no rule allows it",
-    advice: "Your team's rules have conditions, which this request does not meet.", retryAfterMs: undefined, fields: [], requestId: "r-1", mayHaveActed: false,
+    advice: "Your team’s rules have conditions, which this request does not meet.", retryAfterMs: undefined, fields: [], requestId: "r-1", mayHaveActed: false,
     metadata: { rules: "payments/allow/0", method: "x" },
   });
   assert.equal(error, thrown);

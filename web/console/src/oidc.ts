@@ -36,7 +36,7 @@ const slot = "oidc";
 export async function begin(config: Config, team?: string): Promise<void> {
   const { oauth, server } = await discover(config);
   const endpoint = server.authorization_endpoint;
-  if (!endpoint) throw new SignInError("The issuer's discovery document names no authorization_endpoint.");
+  if (!endpoint) throw new SignInError("The issuer’s discovery document names no authorization_endpoint.");
   const scopes = scopesOf(config);
   const begun: Begun = {
     issuer: server.issuer,
@@ -90,7 +90,7 @@ export function takeCallback(): Callback | undefined {
 
 /** Makes tokens of an issuer's answer. */
 export async function finish(config: Config, { params, begun }: Callback): Promise<{ tokens: Tokens; team: string | undefined }> {
-  if (!begun) throw new SignInError("The issuer's answer is to a sign-in that did not begin in this tab, or that is over. Sign in again.");
+  if (!begun) throw new SignInError("The issuer’s answer is to a sign-in that did not begin in this tab, or that is over. Sign in again.");
   const { oauth, server, client, options } = await discover(config);
   if (begun.issuer !== server.issuer) throw new SignInError("c1proxy has changed its issuer since the sign-in began. Sign in again.");
   return inWords(oauth, async () => {
@@ -169,7 +169,7 @@ async function inWords<T>(oauth: typeof OAuth, work: () => Promise<T>): Promise<
       throw new SignInError("The issuer cannot be reached from this page: it does not answer, or does not let pages of this origin call it (CORS).", { cause: thrown });
     }
     const message = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new SignInError(`The issuer's answer is not good: ${message}.`, { cause: thrown });
+    throw new SignInError(`The issuer’s answer is not good: ${message}.`, { cause: thrown });
   }
 }
 

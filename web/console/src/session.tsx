@@ -7,6 +7,7 @@ import { clientOf, transportFor } from "./api";
 import { loadConfig } from "./config";
 import { type Failure, failureOf } from "./failure";
 import { keep, recall } from "./kept";
+import { newId, SignOuts } from "./signouts";
 import { begin, finish, isFinal, renew, revoke, SignInError, takeCallback, type Tokens } from "./oidc";
 
 /** Who is signed in, and how to call as that one. */
@@ -30,6 +31,8 @@ export interface Session {
 
 /** What is kept of a sign-in while the tab lives: the key or the tokens, and the team. */
 interface Kept {
+  /** What a duplicate of the tab knows the sign-in by. */
+  readonly id?: string | undefined;
   readonly key?: string | undefined;
   readonly tokens?: Tokens | undefined;
   readonly team?: string | undefined;
@@ -66,8 +69,14 @@ export function useSignIn(): SignInSteps {
   useEffect(() => {
     void steps.start();
     const shown = (event: PageTransitionEvent) => event.persisted && steps.shownAgain();
+    const hidden = () => steps.putAway();
     addEventListener("pageshow", shown);
-    return () => removeEventListener("pageshow", shown);
+    addEventListener("pagehide", hidden);
+    return () => {
+      removeEventListener("pageshow", shown);
+      removeEventListener("pagehide", hidden);
+      steps.putAway();
+    };
   }, [steps]);
   return steps;
 }
@@ -85,6 +94,9 @@ export class SignInSteps {
   #round = 0;
   #renewing: Promise<void> | undefined;
   readonly #changed: () => void;
+  readonly #signOuts = new SignOuts((id) => {
+    if (id === this.#kept.id) this.leave("You signed out in another tab.");
+  });
 
   constructor(changed: () => void) {
     this.#changed = changed;
@@ -92,6 +104,7 @@ export class SignInSteps {
 
   /** Takes the issuer's answer if the page was opened with one, or what the tab has kept. */
   async start(): Promise<void> {
+    this.#signOuts.listen();
     const callback = takeCallback();
     if (callback) {
       try {
@@ -133,11 +146,18 @@ export class SignInSteps {
 
   /** The page comes out of the browser's back/forward cache: the tab may have signed out since. */
   shownAgain(): void {
+    this.#signOuts.listen();
     if (this.#stored && recall<Kept>("session") === undefined) this.leave("");
   }
 
-  /** Forgets the sign-in. */
+  /** The page is left, and may be kept for the browser's Back. */
+  putAway(): void {
+    this.#signOuts.rest();
+  }
+
+  /** Forgets the sign-in: with a notice because it is over, without one because the user wants so. */
   leave(notice?: string): void {
+    if (this.#kept.id && notice === undefined) this.#signOuts.tell(this.#kept.id);
     const refresh = this.#kept.tokens?.refresh;
     if (refresh && notice === undefined) {
       // It expires by itself where the issuer does not take it back.
@@ -152,7 +172,7 @@ export class SignInSteps {
 
   async #enter(kept: Kept): Promise<void> {
     const round = ++this.#round;
-    this.#kept = kept;
+    this.#kept = { id: newId(), ...kept };
     let entered = false;
     const whenRefused: Interceptor = (next) => async (request) => {
       try {

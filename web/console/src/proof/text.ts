@@ -104,7 +104,7 @@ function parseSignature(line: string): Signature {
 export async function parseVerifierKey(text: string): Promise<VerifierKey> {
   const trimmed = text.trim();
   if (trimmed.startsWith("PRIVATE+KEY+")) {
-    throw new MalformedError("This is the log's private key. Whoever has it can sign anything: do not paste it anywhere. The verifier key is needed.");
+    throw new MalformedError("This is the log’s private key. Whoever has it can sign anything: do not paste it anywhere. The verifier key is needed.");
   }
   const first = trimmed.indexOf("+");
   const second = trimmed.indexOf("+", first + 1);

@@ -93,10 +93,10 @@ async function verifyParsed(proof: InclusionProof, pins: readonly VerifierKey[],
   const signature = own[0];
   if (!signature) {
     const by = named.map((s) => s.keyHash).join(", ") || "nobody of that name";
-    return refuse("wrong-key", `The log's head is not signed by the pinned key ${pin.keyHash} of ${pin.name}, but by ${by}.`);
+    return refuse("wrong-key", `The log’s head is not signed by the pinned key ${pin.keyHash} of ${pin.name}, but by ${by}.`);
   }
   if (!(await verifyEd25519(pin.key, signature.bytes, checkpoint.signed))) {
-    return refuse("bad-signature", `The signature of the log's head is not one by the pinned key ${pin.keyHash} of ${pin.name}: the head was changed, or made by someone else.`);
+    return refuse("bad-signature", `The signature of the log’s head is not one by the pinned key ${pin.keyHash} of ${pin.name}: the head was changed, or made by someone else.`);
   }
   if (index >= checkpoint.size) {
     return refuse("not-included", `The signed head covers ${checkpoint.size} records and not record ${index}.`);

@@ -8,3 +8,4 @@ export { Page, Section } from "./page";
 export { Answered, Empty, Failed, Loading, Notice, Refused } from "./states";
 export { type Column, Facts, Table } from "./table";
 export { Time, useNow, useZone } from "./time";
+export { Wrapping } from "./wrapping";

@@ -25,7 +25,7 @@ export function Limits() {
       actions={<Button kind="quiet" icon="sync" onClick={reload}>Refresh<span class="visually-hidden"> the limits</span></Button>}>
       <Answered state={state} what="The limits could not be had" onRetry={reload} rows={2}>
         {({ limits, shared, time }) => limits.length === 0
-          ? <Empty title="No limits">Nothing but c1proxy's own size limits how often you call.</Empty>
+          ? <Empty title="No limits">Nothing but c1proxy’s own size limits how often you call.</Empty>
           : (
             <div class="stack">
               <Table caption="Your limits" columns={columns} rows={limits} rowKey={(limit) => limit.name} />
@@ -33,7 +33,7 @@ export function Limits() {
                 {shared
                   ? "The levels are those of all replicas of c1proxy together."
                   : "The levels are those of the replica that answered, and of no other: where there are several, each counts by itself."}
-                {" "}As of <Time of={time} show="clock" />, by c1proxy's clock.
+                {" "}As of <Time of={time} show="clock" />, by c1proxy’s clock.
               </p>
             </div>
           )}

@@ -6,7 +6,7 @@ import { type Method, searchMethods } from "../explorer/catalog";
 import { type Failure, failureOf } from "../failure";
 import { href } from "../router";
 import { useSession } from "../session";
-import { Answered, Badge, Button, type Column, Empty, Section, SearchInput, Table } from "../ui";
+import { Answered, Badge, Button, type Column, Empty, Section, SearchInput, Table, Wrapping } from "../ui";
 import { Explained, verdictOf } from "./access-explained";
 
 type Verdict = { readonly explained: ExplainResponse } | { readonly failure: Failure } | "asking";
@@ -75,8 +75,8 @@ function columnsOf(verdicts: ReadonlyMap<string, Verdict>, ask: (methods: readon
       grow: true,
       cell: (one) => (
         <span class="method">
-          <a href={href("explorer", {}, [one.service, one.name])}>{one.name}</a>
-          <span class="muted mono">{one.service}</span>
+          <a href={href("explorer", {}, [one.service, one.name])}><Wrapping of={one.name} /></a>
+          <span class="muted mono"><Wrapping of={one.service} /></span>
         </span>
       ),
     },

@@ -8,7 +8,7 @@ export function Rules() {
   return (
     <Section title="What your team may call" about="The rules are asked in this order, and the first that allows a call decides. What none allows is refused.">
       {who.rules.length === 0
-        ? <Empty title="Nothing">Team {who.team} has no rules: every call to C1 is refused. Ask c1proxy's operator for one.</Empty>
+        ? <Empty title="Nothing">Team {who.team} has no rules: every call to C1 is refused. Ask c1proxy’s operator for one.</Empty>
         : <ol class="rules">{who.rules.map((rule) => <li key={rule.name} class="card"><RuleCard rule={rule} /></li>)}</ol>}
     </Section>
   );

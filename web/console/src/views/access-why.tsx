@@ -44,7 +44,7 @@ function Found({ requestId }: { requestId: string }) {
       if (looked.records.length > 0) return <Told record={looked.records[0] as AuditRecord} />;
       return (
         <Notice tone="warn" title="There is no such record" actions={<Button onClick={again}>Look again</Button>}>
-          The id may be mistyped, of another team's call, older than the audit is kept, or of a call that another replica of c1proxy answered: each has an audit of its own.
+          The id may be mistyped, of another team’s call, older than the audit is kept, or of a call that another replica of c1proxy answered: each has an audit of its own.
         </Notice>
       );
     case "found":

@@ -55,7 +55,7 @@ function Identity() {
         ]} />
       </div>
       {Math.abs(skew) > skewTold && (
-        <Notice tone="warn" title="Your computer's clock and c1proxy's differ">
+        <Notice tone="warn" title="Your computer’s clock and c1proxy’s differ">
           By {Math.abs(skew)} seconds: yours is {skew > 0 ? "behind" : "ahead"}. Times like “2 min ago” are off by as much.
         </Notice>
       )}

@@ -203,14 +203,13 @@ test("the address says the filter", () => {
   const now = Date.parse("2026-01-31T12:00:00Z");
   const of = (query: string) => filterOf(readWanted(new URLSearchParams(query)), now);
   assert.deepEqual(of("request_id=abc&kind=denied&value=app_id=a=b&method=/c1.X/Y"), {
-    team: "", caller: "", method: "c1.X/Y", outcome: "", kind: "denied", requestId: "abc", intent: "", error: "", values: [{ name: "app_id", value: "a=b" }],
+    team: "", caller: "", method: "c1.X/Y", notMethod: "", outcome: "", kind: "denied", requestId: "abc", intent: "", error: "", values: [{ name: "app_id", value: "a=b" }],
   });
   assert.deepEqual(of("value=plain").values, [{ name: "", value: "plain" }]);
   assert.equal(of("last=1h").since?.seconds, BigInt(now / 1000 - 3600));
-  // Calls to C1 alone, unless more is wanted or asked for by name.
-  assert.equal(of("").method, "c1.**/*");
-  assert.equal(of("kind=denied&caller=desk").method, "c1.**/*");
-  for (const query of ["calls=all", "request_id=x", "intent=x", "kind=event"]) assert.equal(of(query).method, "", query);
+  // All but calls to c1proxy itself, unless those are wanted or asked for by name.
+  for (const query of ["", "kind=denied&caller=desk", "kind=event"]) assert.equal(of(query).notMethod, "c1proxy.**/*", query);
+  for (const query of ["calls=all", "request_id=x", "intent=x", "method=GatewayService/*"]) assert.equal(of(query).notMethod, "", query);
   assert.equal(of("calls=all&method=A/B").method, "A/B");
   const span = of("from=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z");
   assert.deepEqual([span.since?.seconds, span.until?.seconds], [1767225600n, 1767312000n]);

@@ -137,7 +137,7 @@ export class Feed {
       const free = this.#state.log === "" || (pageToken === "" && this.#tail === undefined);
       if (free || answer.log === this.#state.log) return answer;
       if (attempt === 6) {
-        throw new ConnectError(`the log ${answer.log} answers in turn with ${this.#state.log}: open the console at one replica's own address`, Code.Aborted);
+        throw new ConnectError(`the log ${answer.log} answers in turn with ${this.#state.log}: open the console at one replica’s own address`, Code.Aborted);
       }
     }
   }

@@ -18,7 +18,7 @@ export interface Wanted {
   readonly error: string;
   /** name=value, or a value of any name. */
   readonly value: string;
-  /** all shows the log's events and calls to c1proxy's own API too, where they are left out otherwise. */
+  /** all shows calls to c1proxy's own API too, where they are left out otherwise. */
   readonly calls: string;
 }
 
@@ -56,20 +56,17 @@ export function takesNew(wanted: Wanted, now: number): boolean {
   return wanted.last !== "" || wanted.until === "" || Date.parse(wanted.until) > now;
 }
 
-/** Calls to C1, and neither those to c1proxy's own API nor events of the log. */
-const callsToC1 = "c1.**/*";
+/** c1proxy's own API, which this page calls all the time. */
+const ownCalls = "c1proxy.**/*";
 
-/**
- * Whether calls to C1 alone may be shown: not where a method or one call is asked for,
- * which may be another's, nor where events are.
- */
-export function mayNarrow(wanted: Wanted): boolean {
-  return wanted.method === "" && wanted.request_id === "" && wanted.intent === "" && wanted.kind !== "event";
+/** Whether own calls may be left out: not where a method or one call is asked for, which may be theirs. */
+export function mayLeaveOut(wanted: Wanted): boolean {
+  return wanted.method === "" && wanted.request_id === "" && wanted.intent === "";
 }
 
-/** Whether calls to C1 alone are shown. They are, unless one says otherwise. */
-export function onlyC1(wanted: Wanted): boolean {
-  return mayNarrow(wanted) && wanted.calls !== "all";
+/** Whether own calls are left out. They are, unless one says otherwise. */
+export function leavesOut(wanted: Wanted): boolean {
+  return mayLeaveOut(wanted) && wanted.calls !== "all";
 }
 
 /** The filter of the API for what is wanted. */
@@ -80,7 +77,7 @@ export function filterOf(wanted: Wanted, now: number): Filter {
   const until = preset || wanted.until === "" ? undefined : Date.parse(wanted.until);
   const cut = value.indexOf("=");
   return {
-    team, caller, method: onlyC1(wanted) ? callsToC1 : method.replace(/^\//, ""), outcome, kind, requestId, intent, error,
+    team, caller, method: method.replace(/^\//, ""), notMethod: leavesOut(wanted) ? ownCalls : "", outcome, kind, requestId, intent, error,
     ...(since === undefined ? {} : { since: timestampFromMs(since) }),
     ...(until === undefined ? {} : { until: timestampFromMs(until) }),
     values: value === "" ? [] : [{ name: value.slice(0, Math.max(cut, 0)), value: value.slice(cut + 1) }],

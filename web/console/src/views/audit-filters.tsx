@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Button, Checkbox, Field, Input, Select, useZone } from "../ui";
 import type { Zone } from "../ui/time";
-import { mayNarrow, onlyC1, presets, type Wanted } from "./audit-filter";
+import { leavesOut, mayLeaveOut, presets, type Wanted } from "./audit-filter";
 
 const empty: Wanted = { last: "", from: "", until: "", team: "", caller: "", method: "", outcome: "", kind: "", request_id: "", intent: "", error: "", value: "", calls: "" };
 
@@ -50,9 +50,9 @@ export function Filters({ wanted, allTeams, onChange }: { wanted: Wanted; allTea
           {narrowed && <Button kind="quiet" onClick={() => { setCustom(false); onChange(empty); }}>Clear</Button>}
         </div>
       </div>
-      {mayNarrow(wanted) && (
-        <Checkbox checked={onlyC1(wanted)} onChange={({ currentTarget: { checked } }) => onChange({ calls: checked ? "" : "all" })}>
-          Calls to C1 only
+      {mayLeaveOut(wanted) && (
+        <Checkbox checked={leavesOut(wanted)} onChange={({ currentTarget: { checked } }) => onChange({ calls: checked ? "" : "all" })}>
+          Hide calls to c1proxy’s own API
         </Checkbox>
       )}
       {more && (

@@ -4,7 +4,7 @@ import { useCall, useRead } from "../call";
 import { asLogged } from "../proof/record";
 import { href } from "../router";
 import { useSession } from "../session";
-import { Answered, Button, CopyButton, Dialog, Facts, Failed, Loading, Time } from "../ui";
+import { Answered, Button, CopyButton, Dialog, Facts, Failed, Loading, Time, Wrapping } from "../ui";
 import { plain, plainJson } from "../ui/text";
 import { Proof } from "./audit-proof";
 import { procedureName, Result } from "./audit-words";
@@ -38,7 +38,7 @@ function Whole({ record }: { record: AuditRecord }) {
     <div class="stack">
       <div class="row">
         <Result record={record} />
-        <strong class="mono">{record.kind === "event" ? record.event : procedureName(record.procedure)}</strong>
+        <strong class="mono"><Wrapping of={record.kind === "event" ? record.event : procedureName(record.procedure)} /></strong>
       </div>
       <Facts facts={[
         ["Time", <Time of={record.time} show="full" />],

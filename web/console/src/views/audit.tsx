@@ -3,11 +3,11 @@ import { Code } from "@connectrpc/connect";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { href, navigate, useRoute } from "../router";
 import { useSession } from "../session";
-import { Button, type Column, Empty, Failed, Loading, Notice, Page, Table, Time, useNow, useZone } from "../ui";
+import { Button, type Column, Empty, Failed, Loading, Notice, Page, Table, Time, useNow, useZone, Wrapping } from "../ui";
 import { plain } from "../ui/text";
 import { fullTime } from "../ui/time";
 import { Feed, type FeedState, type Live, mostRows } from "./audit-feed";
-import { badTime, filterOf, onlyC1, readWanted, takesNew, type Wanted, wantedNames } from "./audit-filter";
+import { badTime, filterOf, leavesOut, readWanted, takesNew, type Wanted, wantedNames } from "./audit-filter";
 import { Filters } from "./audit-filters";
 import { RecordPanel } from "./audit-record";
 import { procedureName, Result, toneOf } from "./audit-words";
@@ -74,7 +74,7 @@ function Log({ wanted, onChange }: { wanted: Wanted; onChange: (change: Partial<
           {state.olderFailure && <Failed failure={state.olderFailure} what="Older records could not be had" />}
         </div>
       )}
-      {rows?.length === 0 && state.older === "" && !state.loading && !state.failure && <Nothing narrowed={narrowed} only={onlyC1(wanted)} follows={follows} onAll={() => navigate(href("audit", { calls: "all" }), true)} />}
+      {rows?.length === 0 && state.older === "" && !state.loading && !state.failure && <Nothing narrowed={narrowed} leftOut={leavesOut(wanted)} follows={follows} onAll={() => navigate(href("audit", { calls: "all" }), true)} />}
       {rows !== undefined && rows.length > 0 && (
         <div class="stack audit-rows">
           <Table caption="Records of the audit, the newest first" columns={columns} rows={rows} rowKey={(row) => String(row.seq)} tone={toneOf} onOpen={open} />
@@ -178,8 +178,8 @@ function Arrivals({ arrived }: { arrived: number }) {
   return <p class="visually-hidden" role="status">{words}</p>;
 }
 
-function Nothing({ narrowed, only, follows, onAll }: { narrowed: boolean; only: boolean; follows: boolean; onAll: () => void }) {
-  if (!narrowed && only) {
+function Nothing({ narrowed, leftOut, follows, onAll }: { narrowed: boolean; leftOut: boolean; follows: boolean; onAll: () => void }) {
+  if (!narrowed && leftOut) {
     return (
       <Empty title="No calls to C1 yet" action={<Button onClick={onAll}>Show all records</Button>}>
         {follows ? "One that comes appears here, also a refused one. " : ""}Calls to c1proxy’s own API, such as those of this page, are not shown.
@@ -211,7 +211,7 @@ function useColumns(open: (record: AuditRecord) => void, allTeams: boolean): Col
       head: true,
       cell: (row) => (
         <button type="button" class="link-button mono" title={row.procedure || undefined} onClick={() => open(row)}>
-          {row.kind === "event" ? row.event : procedureName(row.procedure) || "no method"}
+          <Wrapping of={row.kind === "event" ? row.event : procedureName(row.procedure) || "no method"} />
         </button>
       ),
     },

@@ -7,7 +7,7 @@ import { type Answer, invoke } from "../explorer/invoke";
 import { curlSnippet, grpcurlSnippet, typescriptSnippet } from "../explorer/snippets";
 import { href } from "../router";
 import { useSession } from "../session";
-import { Button, CopyButton, Dialog, Failed, Field, Input, Notice, Section, TextArea } from "../ui";
+import { Button, CopyButton, Dialog, Failed, Field, Input, Notice, Section, TextArea, Wrapping } from "../ui";
 import { FormContext, MessageForm } from "./explorer-form";
 import { Tree } from "./explorer-tree";
 import { Kind } from "./explorer-words";
@@ -28,8 +28,8 @@ export function MethodPanel({ method, registry }: { method: Method; registry: Re
   return (
     <div class="stack explorer-method">
       <header class="stack">
-        <h2 class="explorer-name">{method.name} <Kind method={method} /></h2>
-        <p class="explorer-where"><code>{method.service}</code>{method.rest && <code class="muted">{method.rest}</code>}</p>
+        <h2 class="explorer-name"><Wrapping of={method.name} /> <Kind method={method} /></h2>
+        <p class="explorer-where"><code><Wrapping of={method.service} /></code>{method.rest && <code class="muted">{method.rest}</code>}</p>
       </header>
       <Section title="Request" actions={<Switch label="How the request is written" value={request.view} options={[["form", "Form"], ["json", "JSON"]]} onChange={request.setView} />}>
         <form class="stack" onSubmit={(event) => { event.preventDefault(); if (!method.streams) send(); }}>

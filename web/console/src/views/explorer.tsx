@@ -3,7 +3,7 @@ import { useRead } from "../call";
 import { loadCatalog } from "../descriptors";
 import { type Catalog, type Method, searchMethods } from "../explorer/catalog";
 import { href, useRoute } from "../router";
-import { Answered, Empty, Notice, Page, SearchInput } from "../ui";
+import { Answered, Empty, Notice, Page, SearchInput, Wrapping } from "../ui";
 import { MethodPanel } from "./explorer-method";
 import { Kind } from "./explorer-words";
 import "./explorer.css";
@@ -72,12 +72,12 @@ function MethodList({ methods, chosen, grouped }: { methods: readonly Method[]; 
     <nav class="explorer-list" aria-label="Methods" ref={list}>
       {groups.map(([service, some]) => (
         <div key={service}>
-          <h2 title={service}>{service.slice(service.lastIndexOf(".") + 1)} <span class="muted">{service.slice(0, service.lastIndexOf("."))}</span></h2>
+          <h2 title={service}><Wrapping of={service.slice(service.lastIndexOf(".") + 1)} /> <span class="muted">{service.slice(0, service.lastIndexOf("."))}</span></h2>
           <ul>
             {some.map((method) => (
               <li key={method.id}>
                 <a href={href("explorer", {}, [method.service, method.name])} aria-current={method.id === chosen ? "true" : undefined}>
-                  <span>{method.name}</span><Kind method={method} />
+                  <span><Wrapping of={method.name} /></span><Kind method={method} />
                 </a>
               </li>
             ))}

@@ -77,7 +77,11 @@ export async function confirm(session: Session, subject: Subject, reason: string
   if (last?.outcome.kind === "sending") return;
   const attempt: Attempt = { subject, clientRequestId: randomId(), sent: Date.now(), outcome: { kind: "sending" } };
   set(attempt);
-  const warn = (event: BeforeUnloadEvent) => event.preventDefault();
+  let leaving = false;
+  const warn = (event: BeforeUnloadEvent) => {
+    event.preventDefault();
+    leaving = true;
+  };
   addEventListener("beforeunload", warn);
   let left = false; // the browser then gives the call up, which is no answer
   const leave = () => {
@@ -96,6 +100,8 @@ export async function confirm(session: Session, subject: Subject, reason: string
     );
     set({ ...attempt, outcome: { kind: "ok", requestId: requestId() } });
   } catch (thrown) {
+    // Browsers may give it up before they say that the page is left.
+    if (leaving) await new Promise((resolve) => setTimeout(resolve, 1000));
     if (left) return;
     const failure = failureOf(thrown, ConnectorService.method.confirmSyncValid);
     set({ ...attempt, outcome: failure.mayHaveActed ? { kind: "unclear", failure } : { kind: "refused", failure } });

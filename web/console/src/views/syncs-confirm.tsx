@@ -63,10 +63,10 @@ function ConfirmForm({ app, connector, sending, onCancel }: { app: App; connecto
     event.preventDefault();
     if (sending) return;
     const found: Problems = {};
-    if (!/^[A-Za-z0-9_.-]{1,128}$/.test(syncId.trim())) found.syncId = syncId.trim() ? "A sync's id has letters, digits, - _ and . alone." : "Say which sync it is.";
+    if (!/^[A-Za-z0-9_.-]{1,128}$/.test(syncId.trim())) found.syncId = syncId.trim() ? "A sync’s id has letters, digits, - _ and . alone." : "Say which sync it is.";
     if (bytes === 0) found.reason = "Say why. It stands in the audit for those who ask later.";
     else if (bytes > reasonLimit) found.reason = `It is ${bytes - reasonLimit} bytes too long.`;
-    if (typed(name) !== typed(wanted)) found.name = name ? `This is not the name: it is “${wanted}”.` : "Type the connector's name.";
+    if (typed(name) !== typed(wanted)) found.name = name ? `This is not the name: it is “${wanted}”.` : "Type the connector’s name.";
     setProblems(found);
     if (Object.keys(found).length > 0) return;
     void confirm(session, {
@@ -85,12 +85,12 @@ function ConfirmForm({ app, connector, sending, onCancel }: { app: App; connecto
             {connector.status.completedAt && <>ended <Time of={connector.status.completedAt} show="full" /></>}
           </>
         )],
-        ["C1's error", connector.status?.lastError && (
+        ["C1’s error", connector.status?.lastError && (
           <>{plain(connector.status.lastError)} <CopyButton text={connector.status.lastError} what="error text" /></>
         )],
       ]} />
       {!lost && (
-        <Notice tone="warn" title="C1's error does not say that data was lost">
+        <Notice tone="warn" title="C1’s error does not say that data was lost">
           C1 confirms a sync only if most of its data was gone (ERRORED_NO_DATA), and refuses it otherwise. Another error is not mended by this.
         </Notice>
       )}
@@ -98,21 +98,21 @@ function ConfirmForm({ app, connector, sending, onCancel }: { app: App; connecto
         <h3>What will happen</h3>
         <ul>
           <li>You tell C1 that the sync is <strong>right, although most of the data of the one before is gone</strong>.</li>
-          <li>C1 starts a new sync, and takes what it finds as the truth: what is missing goes from C1's picture of <bdi>{nameOf(app)}</bdi>, with its accounts and their access.</li>
+          <li>C1 starts a new sync, and takes what it finds as the truth: what is missing goes from C1’s picture of <bdi>{nameOf(app)}</bdi>, with its accounts and their access.</li>
           <li>Access reviews, requests and revocations go by that picture. Who has access that C1 does not see is not reviewed, and it is not taken back.</li>
           <li><strong>It cannot be undone here.</strong> If the data is missing by mistake (a credential that expired, a right that was taken away), mend that instead and let the connector sync again.</li>
         </ul>
       </div>
       <Field label="Sync" error={problems.syncId} hint={proposed && syncId === proposed
-        ? "Taken from C1's error text: check that it is the sync that you mean."
-        : "The lifecycle id of the most recent completed sync. C1's API does not list it: copy it from the connector's page or the notification in C1."}>
+        ? "Taken from C1’s error text: check that it is the sync that you mean."
+        : "The lifecycle id of the most recent completed sync. C1’s API does not list it: copy it from the connector’s page or the notification in C1."}>
         <Input mono value={syncId} disabled={sending} onInput={(event) => setSyncId(event.currentTarget.value)} />
       </Field>
       <Field label="Reason" error={problems.reason}
         hint={<>Who looks at the audit sees it. <span class={bytes > reasonLimit ? "over" : undefined}>{bytes} of {reasonLimit} bytes</span></>}>
         <TextArea value={reason} disabled={sending} placeholder="Such as: 300 contractors left on 1 May, HR-1042" onInput={(event) => setReason(event.currentTarget.value)} />
       </Field>
-      <Field label={<>Type the connector's name: <strong class="select-none">{wanted}</strong></>} error={problems.name}>
+      <Field label={<>Type the connector’s name: <strong class="select-none">{wanted}</strong></>} error={problems.name}>
         <Input value={name} disabled={sending} onInput={(event) => setName(event.currentTarget.value)} />
       </Field>
       <div class="dialog-actions">
@@ -175,7 +175,7 @@ export function OutcomeNotice({ attempt }: { attempt: Attempt }) {
             {outcome.failure
               ? `No clear answer came: ${plain(outcome.failure.message)}.`
               : "The page was left before the answer came."}{" "}
-            It is not sent again by itself. Look at the sync's status and at the record before anything else: if the sync runs, it was confirmed.
+            It is not sent again by itself. Look at the sync’s status and at the record before anything else: if the sync runs, it was confirmed.
           </p>
           {outcome.failure?.requestId && <p class="trace">request <code>{outcome.failure.requestId}</code></p>}
         </Notice>
@@ -193,7 +193,7 @@ export function OutcomeNotice({ attempt }: { attempt: Attempt }) {
       if (failure.code === Code.NotFound) {
         return (
           <Notice tone="warn" title="Not confirmed: C1 does not know this sync">
-            <p>Check the sync's id: it is that of the most recent completed sync of this connector. Nothing has changed.</p>
+            <p>Check the sync’s id: it is that of the most recent completed sync of this connector. Nothing has changed.</p>
             <p class="trace">{plain(failure.message)}</p>
           </Notice>
         );

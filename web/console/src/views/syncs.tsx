@@ -58,7 +58,7 @@ export default function SyncsView() {
       {lost.length > 0 && <Lost rows={lost} />}
       {syncs.apps === undefined && !syncs.failure && <Loading what="Asking C1 for the apps" rows={6} />}
       {syncs.apps?.length === 0 && !syncs.failure && (
-        <Empty title="No apps">C1 has no app that c1proxy's credential sees. An app appears here once it is made in C1.</Empty>
+        <Empty title="No apps">C1 has no app that c1proxy’s credential sees. An app appears here once it is made in C1.</Empty>
       )}
       {syncs.apps !== undefined && syncs.apps.length > 0 && (
         <>

@@ -92,6 +92,11 @@ export declare type RecordFilter = Message<"c1proxy.v1.RecordFilter"> & {
    * connect, grpc, grpc-web or rest.
    */
   door: string;
+
+  /**
+   * As method, of those that are not wanted. What has no method is.
+   */
+  notMethod: string;
 };
 
 /**
