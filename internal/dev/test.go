@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -54,12 +55,18 @@ func (v *testVerb) Run(ctx context.Context) error {
 		line = append(line, "-count=1", "-shuffle=on")
 	}
 	whole := v.Only == "" && len(v.Packages) == 0
+	groups := [][]string{v.Packages}
 	if whole {
-		line = append(line, "./...")
+		var err error
+		if groups, err = packageGroups(ctx); err != nil {
+			return err
+		}
 	}
-	sum, err := goTest(ctx, append(line, v.Packages...))
-	if err != nil {
-		return err
+	sum := newTally()
+	for _, packages := range groups {
+		if err := goTest(ctx, slices.Concat(line, packages), sum); err != nil {
+			return err
+		}
 	}
 
 	if !whole || v.Short {
@@ -82,30 +89,45 @@ func (v *testVerb) Run(ctx context.Context) error {
 	return sum.close(os.Stdout, inCI())
 }
 
+// packageGroups are all packages, in the groups that are tested one after the
+// other: the black-box tests, which hold bounds of time and memory against the
+// whole program, have the machine to themselves.
+func packageGroups(ctx context.Context) ([][]string, error) {
+	list, err := output(ctx, "go", "list", "./...")
+	if err != nil {
+		return nil, err
+	}
+	blackBox := func(path string) bool {
+		name, _ := inModule(path)
+		return name == "."
+	}
+	return [][]string{slices.DeleteFunc(strings.Fields(string(list)), blackBox), {"."}}, nil
+}
+
 // goTest runs one `go test -json` and tallies its events. Failing tests are no
 // error here: the tally knows them.
-func goTest(ctx context.Context, line []string) (*tally, error) {
+func goTest(ctx context.Context, line []string, sum *tally) error {
 	cmd := command(ctx, line...)
 	cmd.Stderr = os.Stderr
 	events, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("run tests: %w", err)
+		return fmt.Errorf("run tests: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("run tests: %w", err)
+		return fmt.Errorf("run tests: %w", err)
 	}
-	sum := newTally()
+	before := sum.failed
 	if err := sum.read(events, os.Stdout); err != nil {
-		return nil, fmt.Errorf("run tests: %w", err)
+		return fmt.Errorf("run tests: %w", err)
 	}
 	err = cmd.Wait()
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
-	if err != nil && sum.failed == 0 {
-		return nil, fmt.Errorf("run tests: %w", err)
+	if err != nil && sum.failed == before {
+		return fmt.Errorf("run tests: %w", err)
 	}
-	return sum, nil
+	return nil
 }
 
 // raceDetector tells whether this machine can build with -race, or why not.
