@@ -56,7 +56,7 @@ func (v *testVerb) Run(ctx context.Context) error {
 	}
 	whole := v.Only == "" && len(v.Packages) == 0
 	groups := [][]string{v.Packages}
-	if whole {
+	if len(v.Packages) == 0 {
 		var err error
 		if groups, err = packageGroups(ctx); err != nil {
 			return err
