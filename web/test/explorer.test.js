@@ -117,6 +117,34 @@ test("what takes away wants the method's name", async (t) => {
   assert.equal(calls(page, "ConfirmSyncValid").length, 1);
 });
 
+test("what acts goes on when its view is left, is not made twice meanwhile, and is answered where one comes back", async (t) => {
+  const it = await gateway(t, { more: { console: {} } });
+  const page = await signedIn(t, it.origin, it.keys.desk, "#/explorer/c1.api.app.v1.ConnectorService/ConfirmSyncValid");
+  let release;
+  const held = new Promise((resolve) => { release = resolve; });
+  await page.route("**/ConfirmSyncValid", async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.getByLabel("appId string").fill("no-such-app");
+  await page.getByLabel("connectorId string").fill("no-such-connector");
+  await page.getByRole("button", { name: "Call…" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("To go on, type ConfirmSyncValid").fill("ConfirmSyncValid");
+  await dialog.getByRole("button", { name: "Call ConfirmSyncValid" }).click();
+  await page.getByRole("button", { name: "Cancel" }).waitFor();
+  await page.getByRole("link", { name: "Syncs" }).click();
+  await page.getByRole("link", { name: /^Review and confirm/ }).click();
+  await dialog.getByText("Another confirmation is under way").waitFor();
+  await page.keyboard.press("Escape");
+  await page.evaluate(() => { location.hash = "#/explorer/c1.api.app.v1.ConnectorService/ConfirmSyncValid"; });
+  await page.getByRole("button", { name: "Cancel" }).waitFor();
+  assert.equal(calls(page, "ConfirmSyncValid").length, 1);
+  release();
+  await answer(page).getByRole("alert").waitFor();
+  assert.equal(calls(page, "ConfirmSyncValid").length, 1);
+});
+
 test("a refusal says which rule, a limit what is left, and a long call is cancelled", async (t) => {
   const it = await gateway(t, {
     callers: { desk: {} },

@@ -82,14 +82,14 @@ test("who has signed out in a tab is signed out when the browser shows the page 
   const { origin, api_key } = await demo(t);
   const page = await signedIn(t, origin, api_key, "#/syncs");
   const other = await signedIn(t, origin, api_key, "#/access");
-  await page.getByText("60 connectors").waitFor();
+  await page.getByText("60 connectors", { exact: true }).waitFor();
   // The tab signs out on another page of the console, while this one rests in the cache.
   await page.evaluate(() => {
     sessionStorage.removeItem("c1proxy.session");
     dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
   });
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
-  assert.equal(await page.getByText("60 connectors").count(), 0);
+  assert.equal(await page.getByText("60 connectors", { exact: true }).count(), 0);
   await page.evaluate(() => { location.hash = "#/access"; });
   await page.goBack();
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
@@ -97,6 +97,32 @@ test("who has signed out in a tab is signed out when the browser shows the page 
   // Each tab is signed in by itself.
   await other.reload();
   await other.getByRole("heading", { name: "Access", exact: true }).waitFor();
+});
+
+test("who signs in after another sees nothing of what the other has confirmed", async (t) => {
+  const it = await gatewayWithConsole(t, { callers: { desk: {}, other: {} } });
+  const page = await signedIn(t, it.origin, it.keys.desk);
+  page.watch.expect(/ERR_FAILED/);
+  await page.route("**/ConfirmSyncValid", (route) => route.abort());
+  await page.getByRole("link", { name: /^Review and confirm/ }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Reason").fill("HR-1042");
+  await dialog.getByLabel("Type the connector’s name").fill("Okta (production)");
+  await dialog.getByRole("button", { name: "Confirm this sync" }).click();
+  await dialog.getByText("It may have been confirmed").waitFor();
+  await page.evaluate(() => { location.hash = "#/syncs"; });
+  await page.getByRole("button", { name: "Show what became of it" }).waitFor();
+  const signIn = async (key) => {
+    await page.getByRole("button", { name: "Sign out" }).click();
+    assert.equal(await page.evaluate(() => sessionStorage.getItem("c1proxy.confirmation")), null);
+    await page.getByLabel("API key").fill(key);
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
+    await page.getByRole("link", { name: /^Review and confirm/ }).waitFor();
+  };
+  await signIn(it.keys.other);
+  assert.equal(await page.getByText("It may have been confirmed").count(), 0);
+  await signIn(it.keys.desk);
+  await page.getByText("It may have been confirmed").waitFor();
 });
 
 test("who signs out is signed out of a duplicate of the tab, and of no other", async (t) => {
@@ -141,7 +167,7 @@ test("the focus goes where one is: into a view after signing in, back after a di
 test("an answer that never comes is open in the end, and what runs is asked for politely", async (t) => {
   const { origin, api_key } = await demo(t);
   const page = await signedIn(t, origin, api_key, "#/syncs");
-  await page.getByText("60 connectors").waitFor();
+  await page.getByText("60 connectors", { exact: true }).waitFor();
   // Every look at the sync that runs is refused.
   let looks = 0;
   await page.route("**/c1.api.app.v1.ConnectorService/Get**", (route) => {
@@ -150,7 +176,7 @@ test("an answer that never comes is open in the end, and what runs is asked for 
   });
   await page.clock.install();
   await page.reload();
-  await page.getByText("60 connectors").waitFor();
+  await page.getByText("60 connectors", { exact: true }).waitFor();
   for (let second = 0; second < 60; second += 5) {
     await page.clock.runFor(5000);
     await page.evaluate(() => fetch("config.json")); // what was asked has been answered
@@ -165,6 +191,7 @@ test("an answer that never comes is open in the end, and what runs is asked for 
   await dialog.getByRole("button", { name: "Confirm this sync" }).click();
   await dialog.getByRole("button", { name: "Confirming" }).waitFor();
   await page.clock.runFor(95_000);
+  await page.clock.runFor(1000); // it waits a moment for what may still say that the page is left
   await dialog.getByText("It may have been confirmed").waitFor();
   assert.equal(page.watch.requests.filter(({ url }) => url.endsWith("/ConfirmSyncValid")).length, 1, "it is not sent again");
   await page.keyboard.press("Escape");

@@ -89,6 +89,8 @@ async function withIssuer(t, { ttl, scopes = ["openid", "api"] } = {}) {
   return { at, idp, page };
 }
 
+const refreshToken = (page) => page.evaluate(() => JSON.parse(sessionStorage.getItem("c1proxy.session") ?? "{}").tokens?.refresh);
+
 const toIssuer = (page) => page.getByRole("button", { name: /^Sign in with 127/ }).click();
 
 test("one signs in at an issuer with PKCE, and comes back to where one was", async (t) => {
@@ -179,12 +181,49 @@ test("a token is renewed before it expires, and the refresh token is taken back 
   assert.equal((await until(() => idp.asked[0], "the issuer is asked")).prompt, "consent");
   await signInAt(page, "alice");
   await page.getByRole("heading", { name: "Access", exact: true }).waitFor();
-  await until(() => idp.granted.some((one) => one.grant_type === "refresh_token"), "the token is renewed");
+  const first = await refreshToken(page);
+  await until(async () => (await refreshToken(page)) !== first, "the token is renewed, and kept");
+  assert.ok(idp.granted.some((one) => one.grant_type === "refresh_token"));
   await page.reload();
   await page.getByRole("heading", { name: "Access", exact: true }).waitFor();
   const revoked = page.waitForResponse((response) => response.url().endsWith("/token/revocation"));
   await page.getByRole("button", { name: "Sign out" }).click();
   assert.equal((await revoked).status(), 200);
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+});
+
+test("duplicates of a tab share the tokens that one of them has renewed", async (t) => {
+  const { idp, page } = await withIssuer(t, { ttl: 46, scopes: ["openid", "offline_access", "api"] });
+  await toIssuer(page);
+  await signInAt(page, "alice");
+  await page.getByRole("heading", { name: "Access", exact: true }).waitFor();
+  const opened = page.waitForEvent("popup");
+  await page.evaluate(() => { window.open(location.href); });
+  const duplicate = await opened;
+  await duplicate.getByRole("heading", { name: "Access", exact: true }).waitFor();
+  // Each call renews a token that is good for 46 seconds within a second or two.
+  for (let round = 0; round < 3; round++) {
+    const before = await refreshToken(page);
+    await until(async () => (await refreshToken(page)) !== before, "the token is renewed");
+    await until(async () => (await refreshToken(page)) === (await refreshToken(duplicate)), "both have the newest one");
+  }
+  await Promise.all([page, duplicate].map((one) => one.getByRole("button", { name: "Refresh the limits" }).click()));
+  await until(async () => (await refreshToken(page)) === (await refreshToken(duplicate)), "both have the newest one");
+  for (const one of [page, duplicate]) await one.getByRole("button", { name: "Sign out" }).waitFor();
+});
+
+test("an answer of the issuer that is a stranger's leaves one signed in; a refused one of one's own does not", async (t) => {
+  const { at, idp, page } = await withIssuer(t, { ttl: 120 });
+  await toIssuer(page);
+  await signInAt(page, "alice");
+  await page.getByRole("button", { name: "Sign in again" }).waitFor();
+  await page.goto(`${at.origin}/console/?error=access_denied&state=mine#/access`);
+  await page.getByRole("heading", { name: "Access", exact: true }).waitFor();
+  idp.answer = ({ state }) => ({ error: "access_denied", state, iss: idp.url });
+  await page.getByRole("button", { name: "Sign in again" }).click();
+  await page.getByText("The issuer did not let you in, or you went back.").waitFor();
+  assert.equal(await refreshToken(page), undefined);
+  await page.reload();
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
 });
 

@@ -23,6 +23,11 @@ export function keep(name: string, value: unknown): void {
   }
 }
 
+/** Forgets all that was kept for who was signed in; preferences stay. */
+export function forgetSignIn(): void {
+  for (const name of ["session", "confirmation"]) keep(name, undefined);
+}
+
 const changes = new EventTarget();
 const memory = new Map<string, unknown>();
 

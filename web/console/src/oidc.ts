@@ -32,6 +32,9 @@ interface Begun {
 
 const slot = "oidc";
 
+/** How long the issuer may take for an answer, in milliseconds: calls wait for it. */
+const patience = 15_000;
+
 /** Goes to the issuer. The promise fails if that cannot be; otherwise the page is left. */
 export async function begin(config: Config, team?: string): Promise<void> {
   const { oauth, server } = await discover(config);
@@ -130,7 +133,7 @@ async function discover(config: Config) {
   const issuer = new URL(config.issuer);
   // Plain http is for an issuer on the same machine, in development and tests.
   const insecure = issuer.protocol === "http:" && ["127.0.0.1", "localhost", "[::1]"].includes(issuer.hostname);
-  const options = { [oauth.allowInsecureRequests]: insecure };
+  const options = { [oauth.allowInsecureRequests]: insecure, signal: () => AbortSignal.timeout(patience) };
   const server = await inWords(oauth, async () =>
     oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { ...options, algorithm: "oidc" })));
   const client: OAuth.Client = { client_id: config.client_id };

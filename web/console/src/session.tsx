@@ -6,9 +6,9 @@ import { useContext, useEffect, useMemo, useReducer } from "preact/hooks";
 import { clientOf, transportFor } from "./api";
 import { loadConfig } from "./config";
 import { type Failure, failureOf } from "./failure";
-import { keep, recall } from "./kept";
-import { newId, SignOuts } from "./signouts";
+import { forgetSignIn, keep, recall } from "./kept";
 import { begin, finish, isFinal, renew, revoke, SignInError, takeCallback, type Tokens } from "./oidc";
+import { exclusively, newId, Siblings } from "./siblings";
 
 /** Who is signed in, and how to call as that one. */
 export interface Session {
@@ -27,6 +27,11 @@ export interface Session {
   /** Asks anew who the caller is: its rules may have changed. */
   refresh(): Promise<void>;
   signOut(): void;
+}
+
+/** One who may see what the same one did before, in a text that is nobody else's. */
+export function personOf({ tenant, team, caller, subject }: WhoAmIResponse): string {
+  return JSON.stringify([tenant, team, caller, subject]);
 }
 
 /** What is kept of a sign-in while the tab lives: the key or the tokens, and the team. */
@@ -94,8 +99,10 @@ export class SignInSteps {
   #round = 0;
   #renewing: Promise<void> | undefined;
   readonly #changed: () => void;
-  readonly #signOuts = new SignOuts((id) => {
-    if (id === this.#kept.id) this.leave("You signed out in another tab.");
+  readonly #siblings = new Siblings((id, tokens) => {
+    if (id !== this.#kept.id) return;
+    if (tokens) this.#take(tokens);
+    else this.leave("You signed out in another tab.");
   });
 
   constructor(changed: () => void) {
@@ -104,9 +111,12 @@ export class SignInSteps {
 
   /** Takes the issuer's answer if the page was opened with one, or what the tab has kept. */
   async start(): Promise<void> {
-    this.#signOuts.listen();
+    this.#siblings.listen();
     const callback = takeCallback();
-    if (callback) {
+    const kept = recall<Kept>("session");
+    const signedIn = kept?.key !== undefined || kept?.tokens !== undefined;
+    if (callback && (callback.begun || !signedIn)) {
+      keep("session", undefined); // whoever begins anew is not who was there before
       try {
         const { tokens, team } = await finish(await loadConfig(), callback);
         await this.#enter({ tokens, team });
@@ -115,8 +125,7 @@ export class SignInSteps {
       }
       return;
     }
-    const kept = recall<Kept>("session");
-    if (kept?.key || kept?.tokens) await this.#enter(kept);
+    if (kept && signedIn) await this.#enter(kept);
     else this.#show({ kind: "out" });
   }
 
@@ -146,18 +155,18 @@ export class SignInSteps {
 
   /** The page comes out of the browser's back/forward cache: the tab may have signed out since. */
   shownAgain(): void {
-    this.#signOuts.listen();
+    this.#siblings.listen();
     if (this.#stored && recall<Kept>("session") === undefined) this.leave("");
   }
 
   /** The page is left, and may be kept for the browser's Back. */
   putAway(): void {
-    this.#signOuts.rest();
+    this.#siblings.rest();
   }
 
   /** Forgets the sign-in: with a notice because it is over, without one because the user wants so. */
   leave(notice?: string): void {
-    if (this.#kept.id && notice === undefined) this.#signOuts.tell(this.#kept.id);
+    if (this.#kept.id && notice === undefined) void this.#siblings.tell(this.#kept.id);
     const refresh = this.#kept.tokens?.refresh;
     if (refresh && notice === undefined) {
       // It expires by itself where the issuer does not take it back.
@@ -166,7 +175,8 @@ export class SignInSteps {
     this.#round++;
     this.#kept = {};
     this.#stored = false;
-    keep("session", undefined);
+    if (notice === undefined) forgetSignIn();
+    else keep("session", undefined);
     this.#show(!notice ? { kind: "out" } : { kind: "out", notice });
   }
 
@@ -204,7 +214,7 @@ export class SignInSteps {
           client,
           teams: teams ?? [],
           chooseTeam: (team) => void this.forTeam(team),
-          ends: tokens?.refresh ? undefined : tokens?.expires,
+          ends: endOf(tokens),
           signInAgain: async () => begin(await loadConfig(), who.team),
           refresh: async () => show(await client(GatewayService).whoAmI({})),
           signOut: () => this.leave(),
@@ -247,7 +257,7 @@ export class SignInSteps {
     const { key, tokens } = this.#kept;
     if (key) return key;
     if (tokens?.refresh && tokens.expires !== undefined && tokens.expires - Date.now() < ahead) {
-      this.#renewing ??= this.#renew(tokens.refresh, this.#round).finally(() => {
+      this.#renewing ??= this.#renew(tokens.refresh).finally(() => {
         this.#renewing = undefined;
       });
       await this.#renewing;
@@ -257,25 +267,38 @@ export class SignInSteps {
     return access;
   }
 
-  async #renew(refresh: string, round: number): Promise<void> {
-    try {
-      const tokens = await renew(await loadConfig(), refresh);
-      if (round !== this.#round) return;
-      this.#kept = { ...this.#kept, tokens };
-      keep("session", this.#kept);
-    } catch (thrown) {
-      // The token may still be good for a while; if not, c1proxy says so.
-      if (isFinal(thrown) && round === this.#round) {
-        this.#kept = { ...this.#kept, tokens: { ...this.#kept.tokens, access: this.#kept.tokens?.access ?? "", refresh: undefined } };
-        keep("session", this.#kept);
+  /** Renews the tokens, unless a duplicate of the tab has meanwhile: issuers take a refresh token that is used twice for stolen. */
+  async #renew(refresh: string): Promise<void> {
+    const { id = "" } = this.#kept;
+    await exclusively(id, async () => {
+      if (this.#kept.tokens?.refresh !== refresh) return;
+      try {
+        const tokens = await renew(await loadConfig(), refresh);
+        await this.#siblings.tell(id, tokens);
+        if (this.#kept.tokens?.refresh === refresh) this.#take(tokens);
+      } catch (thrown) {
+        // The token may still be good for a while; if not, c1proxy says so.
+        if (isFinal(thrown) && this.#kept.tokens?.refresh === refresh) this.#take({ ...this.#kept.tokens, refresh: undefined });
       }
-    }
+    });
+  }
+
+  /** Goes on with other tokens of the same sign-in. */
+  #take(tokens: Tokens): void {
+    this.#kept = { ...this.#kept, tokens };
+    keep("session", this.#kept);
+    if (this.state.kind === "in") this.#show({ kind: "in", session: { ...this.state.session, ends: endOf(tokens) } });
   }
 
   #show(state: SignIn): void {
     this.state = state;
     this.#changed();
   }
+}
+
+/** When a sign-in with these tokens ends for good. */
+function endOf(tokens: Tokens | undefined): number | undefined {
+  return tokens?.refresh ? undefined : tokens?.expires;
 }
 
 function problemOf(thrown: unknown): string {

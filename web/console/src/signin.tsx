@@ -108,7 +108,7 @@ function KeyForm({ steps, main }: { steps: SignInSteps; main: boolean }) {
       await steps.byKey(token);
       setBusy(false);
     }}>
-      <Field label="API key" error={error} hint="It stays in this tab, and is forgotten with it.">
+      <Field label="API key" error={error} hint="It is kept for this tab alone, until you sign out.">
         <span class="with-button">
           <Input type={shown ? "text" : "password"} mono name="api-key" value={key} autoFocus={main}
             data-1p-ignore data-lpignore="true" onInput={(event) => setKey(event.currentTarget.value)} />

@@ -19,6 +19,7 @@ export function Dialog({ title, children, onClose, locked = false, wide = false,
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useRef<HTMLHeadingElement>(null);
   const pressed = useRef(false);
+  const gone = useRef(false);
   const name = useId();
   useEffect(() => {
     const element = dialog.current;
@@ -26,6 +27,7 @@ export function Dialog({ title, children, onClose, locked = false, wide = false,
     element?.showModal();
     heading.current?.focus();
     return () => {
+      gone.current = true;
       element?.close();
       // What opened it may be gone, such as the row of a sync that was confirmed.
       const back = before instanceof HTMLElement && before !== document.body && before.isConnected ? before : document.getElementById("main");
@@ -37,6 +39,15 @@ export function Dialog({ title, children, onClose, locked = false, wide = false,
       ref={dialog}
       class={`dialog${wide ? " wide" : ""}${side ? " side" : ""}`}
       aria-labelledby={name}
+      onKeyDown={(event) => {
+        // Browsers let a page refuse to cancel once, and close it at the next press.
+        if (locked && event.key === "Escape") event.preventDefault();
+      }}
+      onClose={() => {
+        if (gone.current) return;
+        if (locked) dialog.current?.showModal();
+        else onClose();
+      }}
       onCancel={(event) => {
         event.preventDefault();
         if (!locked) onClose();

@@ -1,13 +1,15 @@
 import type { JsonObject, Registry } from "@bufbuild/protobuf";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import { reasonBytes, reasonLimit } from "../api";
 import type { Method } from "../explorer/catalog";
 import { normal, parseRequest, type Problem, problemsOf } from "../explorer/form";
 import { type Answer, invoke } from "../explorer/invoke";
+import { leave, runningOf } from "../explorer/running";
 import { curlSnippet, grpcurlSnippet, typescriptSnippet } from "../explorer/snippets";
 import { href } from "../router";
-import { useSession } from "../session";
+import { personOf, useSession } from "../session";
 import { Button, CopyButton, Dialog, Failed, Field, Input, Notice, Section, TextArea, Wrapping } from "../ui";
+import { useUnderWay } from "../under-way";
 import { FormContext, MessageForm } from "./explorer-form";
 import { Tree } from "./explorer-tree";
 import { Kind } from "./explorer-words";
@@ -19,7 +21,8 @@ export function MethodPanel({ method, registry }: { method: Method; registry: Re
   const [reason, setReason] = useState("");
   const [asking, ask] = useState(false);
   const tooLong = reasonBytes(reason) > reasonLimit;
-  const blocked = request.problems.length > 0 || tooLong;
+  const elsewhere = useUnderWay(method.id) && !calling;
+  const blocked = request.problems.length > 0 || tooLong || elsewhere;
   const send = () => {
     if (blocked) return;
     if (method.reads) void call(request.json, reason);
@@ -47,7 +50,7 @@ export function MethodPanel({ method, registry }: { method: Method; registry: Re
                 <div class="row">
                   <Button kind={method.dangerous ? "danger" : "primary"} type="submit" busy={calling} disabled={blocked}>{method.reads ? "Call" : "Call…"}</Button>
                   {calling && <Button onClick={cancel}>Cancel</Button>}
-                  {blocked && !calling && <span class="muted small">The request must be put right first.</span>}
+                  {blocked && !calling && <span class="muted small">{elsewhere ? "It is being called elsewhere in the console." : "The request must be put right first."}</span>}
                 </div>
               </>
             )}
@@ -170,25 +173,20 @@ function Problems({ problems }: { problems: readonly Problem[] }) {
 
 /** The one call that is under way, and the last answer. A read is given up with the view; what acts is not. */
 function useInvoke(method: Method, registry: Registry) {
-  const { transport } = useSession();
-  const [answer, set] = useState<Answer | undefined>(undefined);
-  const [calling, setCalling] = useState(false);
-  const running = useRef<AbortController | undefined>(undefined);
-  useEffect(() => () => {
-    if (method.reads) running.current?.abort();
-  }, []);
-  const call = async (request: JsonObject, reason: string) => {
-    if (running.current) return;
-    const controller = new AbortController();
-    running.current = controller;
-    setCalling(true);
-    set(undefined);
-    const found = await invoke(transport, method, request, registry, reason === "" ? {} : { "C1proxy-Reason": encodeURIComponent(reason) }, controller.signal);
-    running.current = undefined;
-    setCalling(false);
-    set(found);
-  };
-  return { answer, calling, call, cancel: () => running.current?.abort() };
+  const { transport, who } = useSession();
+  const person = personOf(who);
+  const running = useMemo(() => runningOf(person, method), [person, method]);
+  const [, changed] = useReducer((n: number) => n + 1, 0);
+  useEffect(() => {
+    const deaf = running.listen(() => changed(undefined));
+    return () => {
+      deaf();
+      leave(person, method, running);
+    };
+  }, [running]);
+  const call = (request: JsonObject, reason: string) =>
+    running.run(method, (signal) => invoke(transport, method, request, registry, reason === "" ? {} : { "C1proxy-Reason": encodeURIComponent(reason) }, signal));
+  return { answer: running.answer, calling: running.calling, call, cancel: () => running.cancel() };
 }
 
 /** Asks before a call that changes something. What takes away wants the method's name. */

@@ -4,7 +4,8 @@ import { withReason } from "../api";
 import { callOptions } from "../call";
 import { type Failure, failureOf } from "../failure";
 import { keep, recall } from "../kept";
-import type { Session } from "../session";
+import { personOf, type Session, useSession } from "../session";
+import { begin, nameOf as methodName } from "../under-way";
 
 /** Which sync is confirmed, and whose. */
 export interface Subject {
@@ -26,6 +27,8 @@ export type Outcome =
 
 /** A confirmation that was sent. It is sent once: whoever wants another makes another. */
 export interface Attempt {
+  /** Who sent it, and nobody else sees it. */
+  readonly by: string;
   readonly subject: Subject;
   /** The page's own name for the call, by which the audit has it whatever was answered. */
   readonly clientRequestId: string;
@@ -52,15 +55,16 @@ function set(attempt: Attempt | undefined): void {
   changes.dispatchEvent(new Event("change"));
 }
 
-/** The last confirmation, as it goes on. It lives on while other views are shown. */
+/** The last confirmation of who is signed in, as it goes on. It lives on while other views are shown. */
 export function useAttempt(): Attempt | undefined {
+  const { who } = useSession();
   const [, changed] = useReducer((n: number) => n + 1, 0);
   useEffect(() => {
     const look = () => changed(undefined);
     changes.addEventListener("change", look);
     return () => changes.removeEventListener("change", look);
   }, []);
-  return last;
+  return last?.by === personOf(who) ? last : undefined;
 }
 
 /** Forgets the last confirmation, unless it is still under way. */
@@ -68,26 +72,25 @@ export function forget(): void {
   if (last?.outcome.kind !== "sending") set(undefined);
 }
 
+/** The method by which syncs are confirmed. */
+export const confirmMethod = methodName(ConnectorService.method.confirmSyncValid);
+
 /**
  * Confirms a sync, once. While it is under way no other is sent, and nothing gives
  * it up: not the dialog that closes, nor the view that changes. It is never tried
  * again.
  */
 export async function confirm(session: Session, subject: Subject, reason: string): Promise<void> {
-  if (last?.outcome.kind === "sending") return;
-  const attempt: Attempt = { subject, clientRequestId: randomId(), sent: Date.now(), outcome: { kind: "sending" } };
+  const end = begin(confirmMethod);
+  if (!end) return;
+  const attempt: Attempt = { by: personOf(session.who), subject, clientRequestId: randomId(), sent: Date.now(), outcome: { kind: "sending" } };
   set(attempt);
-  let leaving = false;
-  const warn = (event: BeforeUnloadEvent) => {
-    event.preventDefault();
-    leaving = true;
-  };
-  addEventListener("beforeunload", warn);
   let left = false; // the browser then gives the call up, which is no answer
   const leave = () => {
     left = true;
   };
   addEventListener("pagehide", leave);
+  let outcome: Outcome;
   try {
     const [options, requestId] = callOptions(new AbortController().signal);
     const stated = withReason(options, reason);
@@ -98,17 +101,18 @@ export async function confirm(session: Session, subject: Subject, reason: string
       { appId, connectorId, syncLifecycleId: syncId },
       { ...stated, headers },
     );
-    set({ ...attempt, outcome: { kind: "ok", requestId: requestId() } });
+    outcome = { kind: "ok", requestId: requestId() };
   } catch (thrown) {
-    // Browsers may give it up before they say that the page is left.
-    if (leaving) await new Promise((resolve) => setTimeout(resolve, 1000));
-    if (left) return;
     const failure = failureOf(thrown, ConnectorService.method.confirmSyncValid);
-    set({ ...attempt, outcome: failure.mayHaveActed ? { kind: "unclear", failure } : { kind: "refused", failure } });
+    // A browser may give the call up before it says that the page is left.
+    if (failure.mayHaveActed && !left) await new Promise((resolve) => setTimeout(resolve, 500));
+    if (left) outcome = { kind: "unclear", failure: undefined };
+    else outcome = failure.mayHaveActed ? { kind: "unclear", failure } : { kind: "refused", failure };
   } finally {
-    removeEventListener("beforeunload", warn);
     removeEventListener("pagehide", leave);
+    end();
   }
+  if (last?.clientRequestId === attempt.clientRequestId) set({ ...attempt, outcome });
 }
 
 // crypto.randomUUID is only there on pages that came by https.

@@ -5,7 +5,8 @@ import { Code } from "@connectrpc/connect";
 import { useSession } from "../session";
 import { RecordOf } from "../record";
 import { Badge, Button, CopyButton, Dialog, Facts, Failed, Field, Input, Notice, TextArea, Time } from "../ui";
-import { type Attempt, confirm, forget, useAttempt } from "./syncs-attempt";
+import { useUnderWay } from "../under-way";
+import { type Attempt, confirm, confirmMethod, forget, useAttempt } from "./syncs-attempt";
 import { plain, typed } from "../ui/text";
 import { nameOf, proposedSyncId, syncState, syncStates } from "./syncs-data";
 
@@ -21,8 +22,8 @@ export function ConfirmDialog({ app, connector, look, onClose }: {
 }) {
   const attempt = useAttempt();
   const mine = attempt?.subject.connectorId === connector.id && attempt.subject.appId === app.id ? attempt : undefined;
-  const other = attempt !== undefined && mine === undefined && attempt.outcome.kind === "sending";
   const sending = mine?.outcome.kind === "sending";
+  const other = useUnderWay(confirmMethod) && !sending;
   const close = () => {
     if (mine) forget();
     onClose();

@@ -85,7 +85,7 @@ export default function SyncsView() {
       {confirming && <ConfirmDialog app={confirming.app} connector={confirming.connector} look={look} onClose={close} />}
       {params.has("confirm") && !confirming && syncs.at && !syncs.busy && (
         <Notice tone="warn" title="This connector is not there" actions={<Button onClick={close}>Close</Button>}>
-          C1 does not list it, or not to you.
+          {syncs.failure ? "C1’s apps could not be listed." : "C1 does not list it, or not to you."}
         </Notice>
       )}
     </Page>
