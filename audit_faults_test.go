@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/net/http2"
 	"google.golang.org/protobuf/proto"
 
 	c1proxyv1 "github.com/c1proxy/c1proxy/gen/c1proxy/v1"
@@ -418,7 +419,7 @@ func TestAuditAPILarge(t *testing.T) {
 	all := g.all(audit.Filter{Caller: "past"})
 	client := g.auditing(protocols[1], "sync-bot", false)
 	response, err := client.Query(t.Context(), connect.NewRequest(&c1proxyv1.QueryRequest{PageSize: 1000, Filter: &c1proxyv1.RecordFilter{Caller: "past"}}))
-	if err != nil || response.Msg.GetNextPageToken() == "" || proto.Size(response.Msg) > 1<<20 || proto.Size(response.Msg) < 1<<19 {
+	if err != nil || response.Msg.GetNextPageToken() == "" || proto.Size(response.Msg) > 256<<10 || proto.Size(response.Msg) < 128<<10 {
 		t.Errorf("a page of %d records in %d bytes, %v", len(response.Msg.GetRecords()), proto.Size(response.Msg), err)
 	}
 	if n := len(g.walk(client, &c1proxyv1.RecordFilter{Caller: "past"}, 1000, func() {})); n != len(all) {
@@ -485,6 +486,70 @@ func TestAuditAPINoted(t *testing.T) {
 			if line, err := r.MarshalJSON(); err != nil || strings.Join(got, " ") != want || strings.Contains(string(line), "looked-for") {
 				t.Errorf("on record as %s, want %s", line, want)
 			}
+		}
+	}
+}
+
+// A caller has four questions under way until it takes the answers. Others, and those
+// who watch over all, are not kept from asking by it.
+func TestAuditAPIQuestions(t *testing.T) {
+	t.Parallel()
+	g := start(t, withAuditors, withPast(1000))
+	h := dialH2(t, g.url, false, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	defer h.conn.Close()
+	var streams []uint32
+	for range 6 {
+		stream := h.open("/c1proxy.v1.AuditService/Query", g.keys["sync-bot"], "application/json")
+		h.framer.WriteData(stream, true, []byte(`{"pageSize":1000}`))
+		streams = append(streams, stream)
+	}
+	h.out.Flush()
+	statuses := map[string]int{}
+	until(t, "all are answered, or refused", func() bool {
+		clear(statuses)
+		for _, stream := range streams {
+			statuses[h.field(stream, ":status")]++
+		}
+		return statuses[""] == 0
+	})
+	if statuses["200"] != 4 || statuses["429"] != 2 {
+		t.Errorf("answers that are not taken: %v", statuses)
+	}
+	for _, v := range auditViews[1:] {
+		if _, err := g.auditing(protocols[0], v.key, v.admin).Query(t.Context(), connect.NewRequest(&c1proxyv1.QueryRequest{})); err != nil {
+			t.Errorf("%s meanwhile: %v", v.key, err)
+		}
+	}
+	h.framer.WriteWindowUpdate(0, 1<<24)
+	for _, stream := range streams {
+		h.framer.WriteWindowUpdate(stream, 1<<24)
+	}
+	h.out.Flush()
+	until(t, "all are taken", func() bool { return h.answered() == len(streams) })
+	until(t, "there is a place again", func() bool {
+		_, err := g.auditing(protocols[0], "sync-bot", false).Query(t.Context(), connect.NewRequest(&c1proxyv1.QueryRequest{}))
+		return err == nil
+	})
+	if refused := g.all(audit.Filter{Error: "AUDIT_BUSY", Kind: audit.KindDenied}); len(refused) < 2 {
+		t.Errorf("on record: %+v", refused)
+	}
+}
+
+// What connect refuses of a stream is on record as it is answered.
+func TestAuditAPITailTooLarge(t *testing.T) {
+	t.Parallel()
+	g := start(t, withAuditors)
+	for i, p := range rpcs {
+		stream, err := g.auditing(p, "sync-bot", false).Tail(t.Context(), connect.NewRequest(&c1proxyv1.TailRequest{Filter: &c1proxyv1.RecordFilter{Method: strings.Repeat("a", 4<<20)}}))
+		if err == nil && !stream.Receive() {
+			err = stream.Err()
+		}
+		if codeOf(err) != connect.CodeResourceExhausted {
+			t.Errorf("%s: %v", p.name, err)
+		}
+		records := g.all(audit.Filter{Method: "AuditService/Tail"})
+		if len(records) != i+1 || records[i].Code != "resource_exhausted" || records[i].Error != "TOO_LARGE" {
+			t.Errorf("%s: on record as %+v", p.name, records[len(records)-1])
 		}
 	}
 }

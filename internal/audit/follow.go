@@ -135,7 +135,7 @@ func (f *follower) advance(ctx context.Context, yield func([]Record) error) erro
 		if err != nil {
 			return err
 		}
-		err = f.enter(s)
+		err = f.enter(ctx, s)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since it was listed
 		}
@@ -195,7 +195,7 @@ func (f *follower) locate() (segment, error) {
 // enter puts the cursor before the next record, which is in s. What the cursor
 // has read ahead is read again: it may have been written anew since, where no
 // head covered it.
-func (f *follower) enter(s segment) error {
+func (f *follower) enter(ctx context.Context, s segment) error {
 	if f.at == nil || f.at.segment.first != s.first {
 		c, err := openCursor(s)
 		if err != nil {
@@ -203,7 +203,7 @@ func (f *follower) enter(s segment) error {
 		}
 		f.close()
 		f.at = c
-		return c.skip(f.next)
+		return c.skip(ctx, f.next)
 	}
 	f.at.segment = s
 	if _, err := f.at.f.Seek(f.at.next, io.SeekStart); err != nil {
@@ -243,8 +243,11 @@ func (f *follower) read(ctx context.Context, end uint64, yield func([]Record) er
 
 // skip goes to the record seq without looking at those before it: that they are
 // there shows in the number of the next one.
-func (c *cursor) skip(seq uint64) error {
+func (c *cursor) skip(ctx context.Context, seq uint64) error {
 	for c.seq < seq {
+		if err := cancelled(ctx, c.seq); err != nil {
+			return err
+		}
 		line, err := c.in.ReadSlice('\n')
 		switch {
 		case err == io.EOF && len(line) == 0:

@@ -61,7 +61,7 @@ func (p *Prover) Record(ctx context.Context, seq uint64) (*Proof, error) {
 	if seq >= p.head.size {
 		return nil, fmt.Errorf("prove record %d: the head covers %d records; a newer head is signed within a second", seq, p.head.size)
 	}
-	line, err := p.line(seq)
+	line, err := p.line(ctx, seq)
 	if err != nil {
 		return nil, fmt.Errorf("prove record %d: %w", seq, err)
 	}
@@ -102,6 +102,10 @@ func (p *Prover) Since(ctx context.Context, old []byte) (*ConsistencyProof, erro
 	return proof, nil
 }
 
+// ErrDisagrees is the error of a proof that cannot be made, because records are not
+// those that were signed.
+var ErrDisagrees = errors.New("the log does not agree with the head")
+
 // prove calls attempt, which makes a proof of hashes and checks it: first with the
 // leaves as they are, then with the records themselves. What fails both times
 // is not in the log that was signed.
@@ -124,10 +128,11 @@ func (p *Prover) prove(ctx context.Context, attempt func(tlog.HashReader) error)
 		return err
 	}
 	p.distrust = true
-	if err := attempt(read); err != nil {
-		return fmt.Errorf("the log does not agree with the head, so verify it: %w", err)
+	err = attempt(read)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
+		return err // a segment was removed just now
 	}
-	return nil
+	return fmt.Errorf("%w, so verify it: %w", ErrDisagrees, err)
 }
 
 // subtree is the root over the 1<<level records from first on, which is a
@@ -266,16 +271,16 @@ func eachLine(s segment, end uint64, yield func(seq uint64, line []byte) error) 
 }
 
 // line reads the line of a record.
-func (p *Prover) line(seq uint64) (found []byte, err error) {
+func (p *Prover) line(ctx context.Context, seq uint64) (found []byte, err error) {
 	s, ok := p.holder(seq)
 	if !ok {
-		return nil, p.whereabouts(seq)
+		return nil, p.whereabouts(ctx, seq)
 	}
 	err = eachLine(s, seq+1, func(n uint64, line []byte) error {
 		if n == seq {
 			found = slices.Clone(line)
 		}
-		return nil
+		return cancelled(ctx, n)
 	})
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w (if it was removed just now, try again)", err)
@@ -285,9 +290,9 @@ func (p *Prover) line(seq uint64) (found []byte, err error) {
 
 // whereabouts is the error of a record that was removed. It says where it went,
 // if the log still does.
-func (p *Prover) whereabouts(seq uint64) error {
+func (p *Prover) whereabouts(ctx context.Context, seq uint64) error {
 	err := fmt.Errorf("read record, %w", ErrRemoved)
-	_ = Query(context.Background(), p.dir, Filter{Event: EventRemoved}, func(r Record) error {
+	_ = Query(ctx, p.dir, Filter{Event: EventRemoved}, func(r Record) error {
 		if end := removedUpTo(&r); end > seq && r.Detail["first"] != "" {
 			where := "without an archive"
 			if as := r.Detail["archived_as"]; as != "" {

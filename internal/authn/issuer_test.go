@@ -172,6 +172,10 @@ func TestOutage(t *testing.T) {
 		if got := show(t, a, ecToken(t, "ec")); got != "ISSUER_UNAVAILABLE" || a.Issuers()[0].State().Err == nil {
 			t.Errorf("too old: %q", got)
 		}
+		expired := sign(t, jose.ES256, ecKey(), "ec", claimed(map[string]any{"iat": time.Now().Add(-time.Hour).Unix(), "exp": time.Now().Add(-time.Minute).Unix()}))
+		if got := show(t, a, expired); got != "UNAUTHENTICATED exp" {
+			t.Errorf("one that has expired needs no key to be refused: %q", got)
+		}
 		issuer.set(false)
 		time.Sleep(time.Minute)
 		if got := show(t, a, ecToken(t, "ec")); got != "" {

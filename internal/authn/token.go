@@ -91,6 +91,11 @@ func (a *Authenticator) verify(ctx context.Context, text string, now time.Time) 
 	case !slices.Contains(issuer.algorithms, algorithm(header.Algorithm)):
 		return p, from, refuse(fault.Unauthenticated, "alg", "the token's algorithm is not accepted of issuer %s", issuer.cfg.Name)
 	}
+	// One that has expired is not worth the question for its key, and is refused while
+	// nobody can be asked. Whoever forges it learns nothing.
+	if problem := expiredBy(claims, now); problem != "" {
+		return p, from, refuse(fault.Unauthenticated, "exp", "the token %s", problem)
+	}
 	from = origin{issuer, issuer.currentRound()} // before the key is read: of two rounds the older one is noted
 	key, err := issuer.key(ctx, header.KeyID)
 	if err != nil {
@@ -153,13 +158,10 @@ func (i *Issuer) check(claims map[string]any, now time.Time) (check, problem str
 	if !i.isFor(claims["aud"]) {
 		return "aud", "is not for this c1proxy: its aud has none of the audiences of issuer " + i.cfg.Name
 	}
-	expires, err := timeOf(claims, "exp")
-	if err != nil || expires.IsZero() {
-		return "exp", "does not say when it expires (exp)"
+	if problem := expiredBy(claims, now); problem != "" {
+		return "exp", problem
 	}
-	if !now.Before(expires.Add(leeway)) {
-		return "exp", "has expired: ask the issuer for a new one"
-	}
+	expires, _ := timeOf(claims, "exp")
 	from := now
 	for _, name := range []string{"nbf", "iat"} {
 		begins, err := timeOf(claims, name)
@@ -177,6 +179,18 @@ func (i *Issuer) check(claims map[string]any, now time.Time) (check, problem str
 		return "cnf", "is bound to a key (cnf), and was shown as one that is not"
 	}
 	return "", ""
+}
+
+// expiredBy says what is wrong with a token's exp at a time, or "".
+func expiredBy(claims map[string]any, now time.Time) (problem string) {
+	expires, err := timeOf(claims, "exp")
+	switch {
+	case err != nil || expires.IsZero():
+		return "does not say when it expires (exp)"
+	case !now.Before(expires.Add(leeway)):
+		return "has expired: ask the issuer for a new one"
+	}
+	return ""
 }
 
 // isFor tells whether aud, a text or a list of texts, has one of the audiences.

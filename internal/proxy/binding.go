@@ -34,10 +34,12 @@ type gateway struct {
 	load    load
 	// longest is the longest call of the edition at start.
 	longest time.Duration
-	// readers are those who read the audit, and tails those who follow it.
+	// readers are those who read the audit, questions what is asked of it, and tails
+	// those who follow it.
 	readers    readers
 	catchingUp chan struct{} // tails that read what is long on record
-	tails      ration
+	questions  rations
+	tails      rations
 	// failures are those to authenticate.
 	failures   *failures
 	preflights preflights

@@ -101,12 +101,17 @@ func (f *inflater) Read(p []byte) (int, error) {
 // effects, and only such a one, also answers Connect's GET.
 func newHandler(b *binding, options []connect.HandlerOption) http.Handler {
 	if b.stream {
+		options = append(options[:len(options):len(options)], connect.WithInterceptors(streamCode{}))
 		return b.lasting(connect.NewServerStreamHandler(b.route.Procedure, b.serveStream, options...))
 	}
 	if b.route.ReadOnly {
 		options = append(options[:len(options):len(options)], connect.WithIdempotency(connect.IdempotencyNoSideEffects))
 	}
-	return connect.NewUnaryHandler(b.route.Procedure, b.serveRPC, options...)
+	handler := connect.NewUnaryHandler(b.route.Procedure, b.serveRPC, options...)
+	if b.local.grant == auditorGrant {
+		return b.asking(handler)
+	}
+	return handler
 }
 
 // asConnect returns err's *connect.Error, or nil.

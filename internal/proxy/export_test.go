@@ -155,7 +155,9 @@ type Readers struct{ readers readers }
 func NewReaders() Readers { return Readers{newReaders()} }
 
 // Enter is readers.enter.
-func (r Readers) Enter(ctx context.Context) (leave func(), err error) { return r.readers.enter(ctx) }
+func (r Readers) Enter(ctx context.Context, oversees bool) (leave func(), err error) {
+	return r.readers.enter(ctx, oversees)
+}
 
 // Token is the page token of a filter of a log, for who sees all or not, and whether
 // another one takes it.
@@ -191,7 +193,7 @@ func (w *Watched) Watch(r *http.Request, end func(*fault.Fault)) (done func()) {
 	return (&gateway{stopping: w.Stopping}).watch(c, r, end)
 }
 
-// Ration is a ration of so many in all and for each.
-func Ration(most, each int) func(*principal.Principal) (leave func(), err error) {
-	return (&ration{most: most, each: each}).enter
+// Ration is a ration of so many in all, for a team and for each.
+func Ration(most, team, each int) func(*principal.Principal) (leave func(), err error) {
+	return (&ration{most: most, team: team, each: each}).enter
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -19,7 +18,6 @@ import (
 	c1proxyv1 "github.com/c1proxy/c1proxy/gen/c1proxy/v1"
 	"github.com/c1proxy/c1proxy/internal/audit"
 	"github.com/c1proxy/c1proxy/internal/fault"
-	"github.com/c1proxy/c1proxy/internal/principal"
 )
 
 // This file is about what callers and operators ask of the audit: Query and Prove.
@@ -30,17 +28,14 @@ const (
 	auditorGrant = "auditor"
 	auditScope   = "audit"
 
-	// maxReaders are those who may read the audit at once, and readerWait is how
-	// long others wait for a place.
-	maxReaders = 4
-	readerWait = time.Second
 	// queryTime is how long one page is looked for, and proveTime bounds the making
 	// of a proof.
 	queryTime, proveTime = 2 * time.Second, 20 * time.Second
 	// signTime is how long a record waits to be covered by a signed head.
 	signTime = 2 * time.Second
-	// maxPage bounds the records of a page, in bytes of their lines.
-	maxPage = 1 << 20
+	// maxPage bounds the records of a page, in bytes of their lines: it is held until
+	// its caller has taken it.
+	maxPage = 256 << 10
 
 	defaultPage, largestPage = 100, 1000
 	// maxValues bounds the values of a filter.
@@ -60,7 +55,7 @@ func (c *call) sees(f *c1proxyv1.RecordFilter) (s sight, err error) {
 	if s.filter, err = filterOf(f); err != nil {
 		return s, err
 	}
-	s.all = c.binding.admin || c.granted(auditorGrant)
+	s.all = c.oversees()
 	switch {
 	case s.all:
 		return s, nil
@@ -157,7 +152,7 @@ func (g *gateway) query(ctx context.Context, c *call, r *c1proxyv1.QueryRequest)
 		}
 		before = min(before, at)
 	}
-	leave, err := g.readers.enter(ctx)
+	leave, err := g.readers.enter(ctx, s.all)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +211,12 @@ func (g *gateway) prove(ctx context.Context, c *call, r *c1proxyv1.ProveRequest)
 	if err := g.signed(ctx, r.GetSeq()); err != nil {
 		return nil, err
 	}
-	leave, err := g.readers.enter(ctx)
+	done, err := g.readers.prove(ctx, c.oversees())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	leave, err := g.readers.enter(ctx, c.oversees())
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (g *gateway) record(ctx context.Context, c *call, seq uint64) (*c1proxyv1.R
 	if err != nil {
 		return nil, err
 	}
-	leave, err := g.readers.enter(ctx)
+	leave, err := g.readers.enter(ctx, s.all)
 	if err != nil {
 		return nil, err
 	}
@@ -299,72 +299,10 @@ func unreadable(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	code := connect.CodeUnavailable
-	if bad := new(audit.CorruptError); errors.As(err, &bad) {
+	if bad := new(audit.CorruptError); errors.As(err, &bad) || errors.Is(err, audit.ErrDisagrees) {
 		code = connect.CodeDataLoss
 	}
 	return fault.New(code, fault.AuditUnreadable, "the audit cannot be read there: an operator finds why in c1proxy's log, under this request id").Because(err)
-}
-
-// readers are those who read the audit: so few at once that calls go on.
-type readers chan struct{}
-
-func newReaders() readers { return make(readers, maxReaders) }
-
-// enter waits a moment for a place.
-func (r readers) enter(ctx context.Context) (leave func(), err error) {
-	late := time.NewTimer(readerWait)
-	defer late.Stop()
-	select {
-	case r <- struct{}{}:
-		return func() { <-r }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-late.C:
-		return nil, busy("%d calls are reading the audit, which are as many as c1proxy lets at once", maxReaders)
-	}
-}
-
-// busy is the refusal of one who may come again.
-func busy(format string, args ...any) *fault.Fault {
-	f := fault.New(connect.CodeResourceExhausted, fault.AuditBusy, "%s: try again", fmt.Sprintf(format, args...))
-	f.RetryAfter = time.Second
-	return f
-}
-
-// A ration bounds what is under way at once, in all and for each caller. People
-// who are one caller are told apart by their tokens' subjects.
-type ration struct {
-	most, each int
-
-	mu  sync.Mutex
-	all int               // guarded by mu
-	by  map[[3]string]int // guarded by mu
-}
-
-// enter takes a place, or says that there is none.
-func (r *ration) enter(who *principal.Principal) (leave func(), err error) {
-	name := [3]string{who.Team, who.Caller, who.Subject}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.by[name] >= r.each:
-		return nil, busy("you have %d tails, which are as many as c1proxy lets a caller have: end one", r.each)
-	case r.all >= r.most:
-		return nil, busy("c1proxy has %d tails, which are as many as it lets be", r.most)
-	}
-	if r.by == nil {
-		r.by = make(map[[3]string]int)
-	}
-	r.all++
-	r.by[name]++
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.all--
-		if r.by[name]--; r.by[name] == 0 {
-			delete(r.by, name)
-		}
-	}, nil
 }
 
 // noteReading keeps for the records what is asked of the audit: not the values and

@@ -29,39 +29,42 @@ func busyFor(err error) time.Duration {
 	return f.RetryAfter
 }
 
-// Four read at once. A fifth waits a second, for a place or with its caller.
+// Three read at once, and one who watches over all. A fourth waits five seconds, for
+// a place or with its caller.
 func TestReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		readers := proxy.NewReaders()
 		var leaves []func()
-		for range 4 {
-			leave, err := readers.Enter(t.Context())
+		for i := range 4 {
+			leave, err := readers.Enter(t.Context(), i == 3)
 			if err != nil {
 				t.Fatal(err)
 			}
 			leaves = append(leaves, leave)
 		}
-		begun := time.Now()
-		if _, err := readers.Enter(t.Context()); busyFor(err) != time.Second || time.Since(begun) != time.Second {
-			t.Errorf("a fifth: %v after %v", err, time.Since(begun))
+		for _, oversees := range []bool{false, true} {
+			begun := time.Now()
+			if _, err := readers.Enter(t.Context(), oversees); busyFor(err) != time.Second || time.Since(begun) != 5*time.Second {
+				t.Errorf("one more: %v after %v", err, time.Since(begun))
+			}
 		}
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := readers.Enter(gone); !errors.Is(err, context.Canceled) {
+		if _, err := readers.Enter(gone, false); !errors.Is(err, context.Canceled) {
 			t.Errorf("one that has gone: %v", err)
 		}
 		time.AfterFunc(time.Second/2, leaves[0])
-		begun = time.Now()
-		if _, err := readers.Enter(t.Context()); err != nil || time.Since(begun) != time.Second/2 {
+		begun := time.Now()
+		if _, err := readers.Enter(t.Context(), false); err != nil || time.Since(begun) != time.Second/2 {
 			t.Errorf("after one has left: %v after %v", err, time.Since(begun))
 		}
 	})
 }
 
-// Places are bounded in all and for each, and people who are one caller are told
+// Places are bounded in all, for a team and for each, and people who are one caller are told
 // apart.
 func TestRation(t *testing.T) {
-	enter := proxy.Ration(3, 2)
+	enter := proxy.Ration(3, 3, 2)
 	bot, ann, bob := &principal.Principal{Team: "a", Caller: "x"}, &principal.Principal{Team: "b", Caller: "x", Subject: "ann"}, &principal.Principal{Team: "b", Caller: "x", Subject: "bob"}
 	first, err := enter(bot)
 	if err != nil {
@@ -80,6 +83,19 @@ func TestRation(t *testing.T) {
 	first()
 	if _, err := enter(bob); err != nil {
 		t.Error(err)
+	}
+	operator, other := &principal.Principal{Caller: "a"}, &principal.Principal{Team: "a", Caller: "x"}
+	enter = proxy.Ration(3, 2, 2)
+	for _, who := range []*principal.Principal{operator, operator, other} { // who is of no team has one to himself
+		if _, err := enter(who); err != nil {
+			t.Error(err)
+		}
+	}
+	enter = proxy.Ration(5, 2, 2)
+	for i, who := range []*principal.Principal{ann, bob, {Team: "b", Caller: "y"}, bot} {
+		if _, err := enter(who); (busyFor(err) == 0) != (i != 2) {
+			t.Errorf("a third of a team, and one of another: %d: %v", i, err)
+		}
 	}
 }
 
@@ -144,11 +160,11 @@ func TestPageBounds(t *testing.T) {
 		least, most time.Duration
 	}{{t.Context(), 2 * time.Second, 2 * time.Second}, {patient, 2 * time.Second, 2 * time.Second}, {hurried, time.Millisecond, time.Second / 2}, {late, 1, 1}} {
 		page := proxy.PageOf(tt.ctx, log, 4<<20, audit.Filter{Team: "a"}, 9, 5)
-		if page.Time < tt.least || page.Time > tt.most || page.Bytes != 1<<20 || page.Before != 9 || page.Most != 5 || page.Filter.Team != "a" || page.Dir != log.Dir() {
+		if page.Time < tt.least || page.Time > tt.most || page.Bytes != 256<<10 || page.Before != 9 || page.Most != 5 || page.Filter.Team != "a" || page.Dir != log.Dir() {
 			t.Errorf("%+v, want a time from %v to %v", page, tt.least, tt.most)
 		}
 	}
-	if page := proxy.PageOf(t.Context(), log, 1<<20, audit.Filter{}, 9, 5); page.Bytes != 1<<19 {
+	if page := proxy.PageOf(t.Context(), log, 256<<10, audit.Filter{}, 9, 5); page.Bytes != 128<<10 {
 		t.Errorf("where messages are small: %d bytes", page.Bytes)
 	}
 }

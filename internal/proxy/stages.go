@@ -146,7 +146,7 @@ func record(b *binding, next http.Handler) http.Handler {
 		}
 		code := c.answeredCode()
 		if code == 0 && c.stream != nil {
-			code = connect.CodeInvalidArgument // Connect's streams say so behind a status of 200
+			code = cmp.Or(c.stream.code, connect.CodeInvalidArgument) // streams say so behind a status of 200
 		}
 		if code != 0 {
 			// The answer is connect's; only the record and the metrics need a fault.

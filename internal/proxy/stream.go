@@ -36,6 +36,9 @@ type stream struct {
 	*http.ResponseController
 	// caller ends when the caller leaves, and not with the stream.
 	caller context.Context
+	// code is the one that it has ended with; 0 for none, or if connect has refused it
+	// before it began.
+	code connect.Code
 
 	mu     sync.Mutex
 	ending bool // guarded by mu
@@ -140,6 +143,26 @@ func streamEnded(why string) *fault.Fault {
 	return fault.New(connect.CodeUnavailable, fault.StreamEnded, "the stream has ended, because %s: begin another one where it ended", why)
 }
 
+// streamCode takes note of how a stream has ended, which can stand behind a status of
+// 200 where only its caller reads it.
+type streamCode struct{}
+
+func (streamCode) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
+
+func (streamCode) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (streamCode) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		err := next(ctx, conn)
+		if err != nil {
+			callFrom(ctx).stream.code = connect.CodeOf(err)
+		}
+		return err
+	}
+}
+
 // serveStream is the door of Connect, gRPC and gRPC-Web to what is answered with a
 // stream of messages: serveRPC for these.
 func (b *binding) serveStream(ctx context.Context, request *connect.Request[wire], out *connect.ServerStream[wire]) error {
@@ -156,8 +179,8 @@ func (b *binding) serveStream(ctx context.Context, request *connect.Request[wire
 		if err != nil {
 			return err
 		}
-		c.stream.allow()
 		begun := time.Now()
+		c.stream.allow()
 		if err = out.Send(&wire{codec: codec, data: data}); err == nil {
 			return nil
 		}

@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// maxTails and tailsEach bound the tails at once, in all and of each caller.
-	maxTails, tailsEach = 64, 4
 	// beat is how long a tail is silent at most.
 	beat = 10 * time.Second
 	// tailBatch is how many records are read at once, and maxTailSize about how
@@ -53,7 +51,7 @@ func (g *gateway) tail(ctx context.Context, c *call, r *c1proxyv1.TailRequest, s
 			return err
 		}
 	}
-	leave, err := g.tails.enter(c.who)
+	leave, err := g.tails.enter(c)
 	if err != nil {
 		return err
 	}

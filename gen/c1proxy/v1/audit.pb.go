@@ -660,8 +660,8 @@ type Record struct {
 	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	// c1proxy's own name for the call, its X-Request-Id.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The id of the intent that an outcome is of; empty for a call that was never
-	// sent to C1.
+	// The id of the intent that an outcome is of; empty where there was none, as for
+	// refusals. Calls of c1proxy's own methods have one, and are sent nowhere.
 	Intent string `protobuf:"bytes,6,opt,name=intent,proto3" json:"intent,omitempty"`
 	// The caller's name for the call.
 	ClientRequestId string `protobuf:"bytes,7,opt,name=client_request_id,json=clientRequestId,proto3" json:"client_request_id,omitempty"`
