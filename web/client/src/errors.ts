@@ -128,8 +128,9 @@ function fieldsOf(error: ConnectError, metadata: Record<string, string>): FieldP
 /**
  * Finds out why no answer came: a browser tells a page no more than that. It asks the
  * gateway twice without a credential, which is no call: once for an answer that the
- * page may read, and once for one that it may not. Any other failure is explained as
- * explain does.
+ * page may read, and once for one that it may not. What they meet, the call need not
+ * have met: mayHaveActed stays as it was, but for MIXED_CONTENT, of which browsers send
+ * nothing. Any other failure is explained as explain does.
  */
 export async function diagnose(
   thrown: unknown,
@@ -139,13 +140,14 @@ export async function diagnose(
   if (failure.reason !== "NO_ANSWER") return failure;
   const page = globalThis.location?.origin ?? "";
   const gateway = new URL(baseUrl, globalThis.location?.href);
-  const as = (reason: ClientReason, detail: string, acted = failure.mayHaveActed): Failure => {
+  const as = (reason: ClientReason, detail: string): Failure => {
     const { title, advice } = reasonWords[reason]!;
-    return { ...failure, reason, title, detail, advice: advice.replaceAll("{page}", page), mayHaveActed: acted };
+    return { ...failure, reason, title, detail, advice: advice.replaceAll("{page}", page) };
   };
-  if (page.startsWith("https:") && gateway.protocol === "http:" && !/^(localhost|127\.0\.0\.1|\[::1\])$/.test(gateway.hostname)) {
-    return as("MIXED_CONTENT", `This page is https, and ${gateway.origin} is not`, false);
+  if (page.startsWith("https:") && gateway.protocol === "http:" && !isLocal(gateway.hostname)) {
+    return { ...as("MIXED_CONTENT", `This page is https, and ${gateway.origin} is not`), mayHaveActed: false };
   }
+  // What is found out from here on is of these questions. The call itself may have gone further.
   const blocked = watchPolicy(gateway.origin);
   try {
     const ask = (mode: RequestMode) =>
@@ -153,13 +155,18 @@ export async function diagnose(
     if (await ask("cors")) return as("INTERRUPTED", `${gateway.origin} answers now`);
     const there = page !== "" && page !== gateway.origin && (await ask("no-cors"));
     signal?.throwIfAborted();
-    if (there) return as("ORIGIN_REFUSED", `${gateway.origin} answers, and the browser keeps its answers from pages of ${page}`, false);
-    if (await blocked.seen()) return as("BLOCKED_BY_PAGE", `connect-src of this page's Content-Security-Policy does not name ${gateway.origin}`, false);
+    if (there) return as("ORIGIN_REFUSED", `${gateway.origin} answers, and the browser keeps its answer from pages of ${page}`);
+    if (await blocked.seen()) return as("BLOCKED_BY_PAGE", `connect-src of this page's Content-Security-Policy does not allow ${gateway.href}`);
     if (globalThis.navigator?.onLine === false) return as("OFFLINE", "The browser says that it is offline");
     return as("UNREACHABLE", `No connection to ${gateway.origin}`);
   } finally {
     blocked.stop();
   }
+}
+
+/** Whether a host is this machine, which browsers let secure pages call without TLS. */
+function isLocal(hostname: string): boolean {
+  return /^(.+\.)?localhost$|^127(\.\d+){3}$|^\[::1\]$/.test(hostname);
 }
 
 /** Watches for the page's own policy to block requests to an origin. */

@@ -60,8 +60,11 @@ export const reasonWords: Readonly<Record<string, Words>> = {
   ),
   OFFLINE: words("You are offline", "Connect to the network, and try again."),
   MIXED_CONTENT: words("The browser does not let a secure page call an insecure address", "Have c1proxy serve TLS, and call it with https."),
-  BLOCKED_BY_PAGE: words("This page’s own policy blocks the call", "Add the gateway to connect-src of the page’s Content-Security-Policy."),
-  ORIGIN_REFUSED: words("c1proxy does not let this page call it", "Ask an operator to add {page} to cors.allowed_origins, letter by letter."),
+  BLOCKED_BY_PAGE: words("This page’s own policy blocks the gateway", "Add the gateway, without a path, to connect-src of the page’s Content-Security-Policy."),
+  ORIGIN_REFUSED: words(
+    "The browser keeps the gateway’s answer from this page",
+    "Most likely c1proxy does not know the page’s origin: ask an operator to add {page} to cors.allowed_origins, letter by letter. If it is there, something in front of c1proxy answers in its place: look whether the call was done before you repeat it.",
+  ),
   UNREACHABLE: words("c1proxy cannot be reached", "Check its address and certificate, and whether it runs."),
   INTERRUPTED: words("The connection broke", "Try again; if it changes something, look first whether it was done."),
   NO_CREDENTIAL: words("You are not signed in", "Sign in, and try again. Nothing was sent."),

@@ -136,10 +136,31 @@ test("diagnose asks twice, without a credential", async (t) => {
   const refused = await ask(false, true);
   assert.equal(refused.reason, "ORIGIN_REFUSED");
   assert.match(refused.advice, /https:\/\/app\.example\.com/);
-  assert.equal(refused.mayHaveActed, false);
+  assert.equal(refused.mayHaveActed, true, "a balancer may have answered in the middle of the call");
   const away = await ask(false, false);
   assert.equal(away.reason, "UNREACHABLE");
   assert.equal(away.mayHaveActed, true);
-  assert.equal((await ask(false, false, "http://gw.example.com")).reason, "MIXED_CONTENT");
+  const mixed = await ask(false, false, "http://gw.example.com");
+  assert.equal(mixed.reason, "MIXED_CONTENT");
+  assert.equal(mixed.mayHaveActed, false);
+  for (const local of ["http://127.0.0.2:8080", "http://c1proxy.localhost", "http://[::1]:8080"]) {
+    assert.equal((await ask(false, false, local)).reason, "UNREACHABLE", local);
+  }
+  const read = await diagnose(thrown, { baseUrl: "https://gw.example.com", method: list, ...answering(false, true) });
+  assert.deepEqual([read.reason, read.mayHaveActed], ["ORIGIN_REFUSED", false]);
   assert.equal((await diagnose(new ConnectError("x", Code.NotFound), { baseUrl: "https://gw.example.com", fetch: assert.fail })).code, "not_found");
+});
+
+test("what blocks the questions of diagnose need not have blocked the call", async (t) => {
+  const thrown = new ConnectError("x", Code.Unknown, undefined, undefined, new TypeError("Failed to fetch"));
+  globalThis.location = new URL("https://app.example.com/page");
+  globalThis.document = new EventTarget();
+  t.after(() => { delete globalThis.location; delete globalThis.document; });
+  // connect-src allows https://gw.example.com/c1.api.app.v1.ConnectorService/ alone.
+  const fetch = async (url) => {
+    document.dispatchEvent(Object.assign(new Event("securitypolicyviolation"), { blockedURI: String(url) }));
+    throw new TypeError("Failed to fetch");
+  };
+  const failure = await diagnose(thrown, { baseUrl: "https://gw.example.com", method: confirmSyncValid, fetch });
+  assert.deepEqual([failure.reason, failure.mayHaveActed], ["BLOCKED_BY_PAGE", true]);
 });
