@@ -44,9 +44,12 @@ export function passes(thrown: unknown): boolean {
   return error.code === Code.Unavailable || (error.code === Code.ResourceExhausted && retryAfterMs !== undefined) || reason === "NO_ANSWER";
 }
 
-/** How long to wait: what the error says, or a time around the given one. */
+/** A day. A timer that is set to more than 24.8 of them goes off at once. */
+const longestMs = 24 * 60 * 60 * 1000;
+
+/** How long to wait: what the error says, or a time around the given one, and a day at most. */
 export function backoff(thrown: unknown, otherwiseMs: number): number {
-  return explain(thrown).retryAfterMs ?? otherwiseMs * (0.5 + Math.random());
+  return Math.min(explain(thrown).retryAfterMs ?? otherwiseMs * (0.5 + Math.random()), longestMs);
 }
 
 /** Waits, and throws when the signal is aborted. */

@@ -77,6 +77,23 @@ test("a wait ends with the call's signal", async () => {
   assert.equal(explain(await late.client.list({}, { timeoutMs: 20 }).catch((e) => e)).reason, "TIMED_OUT");
 });
 
+test("a wait that no timer can hold is a day, and not none", async (t) => {
+  const day = 24 * 60 * 60 * 1000;
+  const far = (headers) => new Response("{}", { status: 503, headers: { "content-type": "application/json", "retry-after": "9999999999", ...headers } });
+  const gone = new AbortController();
+  t.after(() => gone.abort());
+  const waits = [];
+  const { sent, client } = after([far(), far()], { maxWaitMs: Infinity, onWait: (_, ms) => waits.push(ms) });
+  client.list({}, { signal: gone.signal }).catch(() => {});
+  const { ConnectError, Code } = await import("@connectrpc/connect");
+  const busy = streams(...Array.from({ length: 9 }, () => [new ConnectError("x", Code.Unavailable, { "retry-after": "9999999999" })]));
+  void (async () => { for await (const _ of tail(busy, {}, { signal: gone.signal, onBreak: (_, ms) => waits.push(ms) })); })();
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  assert.deepEqual(waits, [day, day]);
+  assert.equal(sent.length, 1);
+  assert.equal(busy.asked.length, 1);
+});
+
 // streams is a client of Tail whose streams are scripted: a list of what each sends.
 function streams(...scripts) {
   const asked = [];
