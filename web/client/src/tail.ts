@@ -20,8 +20,12 @@ export interface TailOptions {
 /**
  * Follows the audit: what AuditService.Tail sends, resumed from where it broke, so
  * that no record is left out or comes twice. It ends with the signal, and throws what
- * waiting does not heal, such as an expired token: follow it again with from, as the
- * last answer's next says it.
+ * waiting does not heal, such as a rule that refuses it: follow it again with from, as
+ * the last answer's next says it.
+ *
+ * c1proxy ends a stream when the token expires that it was begun with. It is resumed at
+ * once, which asks a credential that is a function for a fresh one; what is refused
+ * before it has answered is thrown.
  *
  * Each replica has a log of its own. If it is another's that resumes, it throws
  * failed_precondition: begin anew.
@@ -37,13 +41,14 @@ export async function* tail(
   while (!signal?.aborted) {
     let failure: Failure | undefined;
     let wait = 0;
+    let answered = false;
     try {
       const next = from === undefined ? {} : { from };
       for await (const answer of client.tail({ ...request, ...next }, { ...endless, ...(signal ? { signal } : {}) })) {
         if (log !== undefined && answer.log !== log) {
           throw new ConnectError(`resume tail: this is the log ${answer.log}, of another replica, and not ${log}`, Code.FailedPrecondition);
         }
-        [log, from, idle] = [answer.log, answer.next, 0];
+        [log, from, idle, answered] = [answer.log, answer.next, 0, true];
         yield answer;
       }
       // A stream that ends at once is not asked for without end.
@@ -51,8 +56,9 @@ export async function* tail(
     } catch (thrown) {
       if (signal?.aborted) return;
       failure = explain(thrown);
-      if (!passes(thrown) && !broke(failure)) throw thrown;
-      wait = backoff(thrown, Math.min(250 * 2 ** Math.min(idle++, 10), maxWaitMs));
+      const expired = answered && failure.error.code === Code.Unauthenticated;
+      if (!expired && !passes(thrown) && !broke(failure)) throw thrown;
+      if (!expired) wait = backoff(thrown, Math.min(250 * 2 ** Math.min(idle++, 10), maxWaitMs));
     }
     if (signal?.aborted) return;
     onBreak?.(failure, wait);

@@ -138,3 +138,38 @@ test("a tail throws what waiting does not heal, and another replica's log", asyn
   }
   await assert.rejects(drain(streams([{ next: 1n }], [{ next: 2n, log: "b" }])), { code: Code.FailedPrecondition });
 });
+
+test("a tail whose token expires goes on with a fresh one, once", async () => {
+  const { ConnectError, Code } = await import("@connectrpc/connect");
+  const expired = new ConnectError("the token has expired", Code.Unauthenticated);
+  const got = [];
+  const broken = [];
+  const drain = async (client) => { for await (const { next } of tail(client, {}, { maxWaitMs: 1, onBreak: (f, ms) => broken.push([f.code, ms]) })) got.push(next); };
+  const client = streams([{ next: 3n }, expired], [{ next: 4n }, expired], [expired], [{ next: 5n }]);
+  await assert.rejects(drain(client), expired);
+  assert.deepEqual(got, [3n, 4n]);
+  assert.deepEqual(client.asked, [undefined, 3n, 4n]);
+  assert.deepEqual(broken, [["unauthenticated", 0], ["unauthenticated", 0]]);
+});
+
+test("a tail's transport asks for the credential of each stream", async () => {
+  const { AuditService } = await import("@c1proxy/client/c1proxy.v1/AuditService");
+  const tokens = [];
+  const frame = (flags, value) => {
+    const bytes = new TextEncoder().encode(JSON.stringify(value));
+    const head = new Uint8Array(5);
+    head[0] = flags;
+    new DataView(head.buffer).setUint32(1, bytes.length);
+    return [head, bytes];
+  };
+  const fetch = async (_, { headers }) => {
+    tokens.push(headers.get("authorization"));
+    const answer = tokens.length < 3 ? frame(0, { log: "a", next: String(tokens.length) }) : [];
+    return new Response(new Blob([...answer, ...frame(2, { error: { code: "unauthenticated", message: "expired" } })]), { headers: { "content-type": "application/connect+json" } });
+  };
+  let n = 0;
+  const audit = createClient(AuditService, createTransport({ baseUrl: "https://gw.example.com", credential: () => `t${++n}`, fetch }));
+  const drain = async () => { for await (const _ of tail(audit, {})); };
+  assert.equal(explain(await drain().catch((e) => e)).code, "unauthenticated");
+  assert.deepEqual(tokens, ["Bearer t1", "Bearer t2", "Bearer t3"]);
+});
