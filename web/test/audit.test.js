@@ -117,6 +117,39 @@ test("one searches by what a link says, and shares the link", async (t) => {
   await call(origin, api_key, "c1.api.app.v1.Apps/Get", { id: app_id });
   await call(origin, api_key, "c1.api.app.v1.Apps/Get", { id: "no-such-app" });
   const page = await signedIn(t, origin, api_key, `#/audit?request_id=${id}&kind=outcome`);
+// expires is an answer of Tail whose token has expired, with or without a message before.
+function expires(...messages) {
+  const frame = (flags, value) => {
+    const bytes = Buffer.from(JSON.stringify(value));
+    const head = Buffer.alloc(5, flags);
+    head.writeUInt32BE(bytes.length, 1);
+    return Buffer.concat([head, bytes]);
+  };
+  const body = Buffer.concat([...messages.map((one) => frame(0, one)), frame(2, { error: { code: "unauthenticated", message: "the token has expired" } })]);
+  return { status: 200, contentType: "application/connect+json", body };
+}
+
+test("the tail goes on when its token expires and the sign-in holds; refused again, it stays refused", async (t) => {
+  const { origin, api_key } = await demo(t);
+  const page = await signedIn(t, origin, api_key, "#/syncs");
+  let refused = 1;
+  let tails = 0;
+  await page.route("**/c1proxy.v1.AuditService/Tail", (route) => (tails++ < refused ? route.fulfill(expires()) : route.continue()));
+  await page.goto(`${origin}/console/#/audit`);
+  await live(page);
+  assert.equal(tails, 2);
+  await call(origin, api_key, list, {}, { "C1proxy-Reason": "with the new token" });
+  await table(page).getByText("with the new token").first().waitFor();
+
+  refused = Infinity;
+  tails = 0;
+  await page.goto(`${origin}/console/#/audit?calls=all`);
+  await page.getByText("New records cannot be followed").waitFor();
+  await page.getByRole("button", { name: "Resume" }).waitFor();
+  assert.equal(tails, 2, "the first, and one with what the sign-in has by then");
+  assert.ok(await page.getByRole("button", { name: "Sign out" }).isVisible());
+});
+
   await table(page).waitFor();
   await until(async () => (await table(page).getByRole("row").count()) === 2, "the one outcome");
   assert.equal(await page.getByLabel("Request id").inputValue(), id);

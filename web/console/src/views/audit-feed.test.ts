@@ -99,6 +99,43 @@ test("a tail that is refused is not tried again by itself", async (t) => {
   }
 });
 
+test("a tail that was begun with an expired token goes on if the sign-in holds, and is not asked for without end", async (t) => {
+  const expired = () => breaks(new ConnectError("expired", Code.Unauthenticated));
+  const feedOf = (tail: Parameters<typeof service>[0]["tail"], holds = true) => {
+    const { client, tails } = service({ tail });
+    const renewals: boolean[] = [];
+    const feed = new Feed(client, {}, () => {}, async () => {
+      renewals.push(holds);
+      if (!holds) throw new ConnectError("signed out", Code.Unauthenticated);
+    });
+    t.after(() => feed.stop());
+    feed.start(true);
+    return { feed, tails, renewals };
+  };
+  const renewed = feedOf([expired, () => breaks(new ConnectError("expired", Code.Unauthenticated), tailed(3, [2])), expired, (_, signal) => stays(signal, tailed(4, [3]))]);
+  const state = await until(renewed.feed, (s) => s.rows?.length === 2);
+  assert.equal(state.live.kind, "live");
+  assert.deepEqual(renewed.tails, [undefined, undefined, 3n, 3n]);
+  assert.equal(renewed.renewals.length, 2);
+
+  const refused = feedOf([expired]);
+  await until(refused.feed, (s) => s.live.kind === "refused");
+  assert.deepEqual([refused.tails.length, refused.renewals.length], [2, 1]);
+  const over = feedOf([expired], false);
+  await until(over.feed, (s) => s.live.kind === "refused");
+  assert.deepEqual([over.tails.length, over.renewals.length], [1, 1]);
+});
+
+test("a tail that is told to wait longer than timers can waits, and is asked for once", async (t) => {
+  const { client, tails } = service({ tail: [() => breaks(new ConnectError("busy", Code.Unavailable, { "Retry-After": "9999999999" }))] });
+  const feed = new Feed(client, {}, () => {});
+  t.after(() => feed.stop());
+  feed.start(true);
+  await until(feed, (s) => s.live.kind === "waiting");
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  assert.deepEqual([tails.length, feed.state.live.kind], [1, "waiting"]);
+});
+
 test("paused, it takes nothing; resumed, it goes on where it was", async (t) => {
   const { client, tails } = service({ tail: [(_, signal) => stays(signal, tailed(3, [2])), (_, signal) => stays(signal, tailed(4, [3]))] });
   const feed = new Feed(client, {}, () => {});

@@ -57,16 +57,19 @@ export class Feed {
   readonly #client: Client<typeof AuditService>;
   readonly #filter: Filter;
   readonly #changed: (state: FeedState) => void;
+  readonly #renew: (() => Promise<void>) | undefined;
   readonly #life = new AbortController();
   #tail: AbortController | undefined;
   #from: bigint | undefined;
   /** Gives up the stream, or the wait for the next one, so that it is resumed at once. */
   #again: (() => void) | undefined;
 
-  constructor(client: Client<typeof AuditService>, filter: Filter, changed: (state: FeedState) => void) {
+  /** renew asks whether the sign-in still holds, for which it is renewed; it throws if it does not. */
+  constructor(client: Client<typeof AuditService>, filter: Filter, changed: (state: FeedState) => void, renew?: () => Promise<void>) {
     this.#client = client;
     this.#filter = filter;
     this.#changed = changed;
+    this.#renew = renew;
   }
 
   get state(): FeedState {
@@ -144,6 +147,7 @@ export class Feed {
 
   /** Keeps the tail up until it is paused or refused. A stream that says nothing for long is given up and resumed. */
   async #follow(signal: AbortSignal): Promise<void> {
+    let renewed = false; // since the last answer
     while (!signal.aborted) {
       const stream = new AbortController();
       const give = () => stream.abort();
@@ -162,6 +166,7 @@ export class Feed {
           clearTimeout(timer);
           timer = setTimeout(give, silence);
           if (signal.aborted) return;
+          renewed = false;
           this.#take(answer);
         }
       } catch (thrown) {
@@ -173,6 +178,13 @@ export class Feed {
           await new Promise((resolve) => setTimeout(resolve, 500));
           void this.reload();
           continue;
+        }
+        if (failure.code === Code.Unauthenticated && !renewed && this.#renew) {
+          clearTimeout(timer);
+          this.#set({ live: { kind: "connecting" } });
+          renewed = await this.#renew().then(() => true, () => false);
+          if (signal.aborted) return;
+          if (renewed) continue;
         }
         this.#tail = undefined;
         this.#set({ live: { kind: "refused", failure } });

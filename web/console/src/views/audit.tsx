@@ -1,5 +1,4 @@
 import { AuditService, type Record as AuditRecord } from "@c1proxy/client/gen/c1proxy/v1/audit_pb";
-import { Code } from "@connectrpc/connect";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { href, navigate, useRoute } from "../router";
 import { useSession } from "../session";
@@ -32,12 +31,7 @@ export default function AuditView() {
 
 function Log({ wanted, onChange }: { wanted: Wanted; onChange: (change: Partial<Wanted>) => void }) {
   const { params } = useRoute();
-  const { refresh } = useSession();
   const [feed, state] = useFeed(wanted);
-  const expired = state.live.kind === "refused" && state.live.failure.code === Code.Unauthenticated;
-  useEffect(() => {
-    if (expired) void refresh().catch(() => {}); // which signs out
-  }, [expired]);
   const follows = takesNew(wanted, Date.now());
   const opened = params.get("seq") ?? "";
   const open = (record: AuditRecord) => navigate(href("audit", { ...wanted, seq: String(record.seq) }));
@@ -102,7 +96,8 @@ function isoOf(record: AuditRecord | undefined): string {
 
 /** The feed of a search, for as long as it is shown. It tells of changes once a frame at most. */
 function useFeed(wanted: Wanted): [Feed | undefined, FeedState] {
-  const client = useSession().client(AuditService);
+  const { client: clientOf, refresh } = useSession();
+  const client = clientOf(AuditService);
   const feed = useRef<Feed | undefined>(undefined);
   const [state, set] = useState<FeedState>(() => new Feed(client, {}, () => {}).state);
   useEffect(() => {
@@ -113,7 +108,7 @@ function useFeed(wanted: Wanted): [Feed | undefined, FeedState] {
         frame = 0;
         set(made.state);
       });
-    });
+    }, refresh); // which signs out where the sign-in is over
     feed.current = made;
     made.start(takesNew(wanted, now));
     return () => {
