@@ -330,6 +330,53 @@ test("a query that was changed on its way is found by the proof", async (t) => {
   const page = await signedIn(t, origin, api_key, "#/syncs");
   await page.route("**/c1proxy.v1.AuditService/Query**", async (route) => {
     const got = await (await fetch(`${origin}/c1proxy.v1.AuditService/Query`, {
+test("a record of another replica is not taken for the one that a link names", async (t) => {
+  const here = await demo(t);
+  const there = await demo(t);
+  const id = await call(here.origin, here.api_key, list, {}, { "C1proxy-Reason": "the one of the link" });
+  await call(there.origin, there.api_key, list, {}, { "C1proxy-Reason": "a call of others" });
+  // What balances between them: each method goes to one of the two.
+  let away = [];
+  const ask = async (replica, method, request) => {
+    const got = await fetch(`${replica.origin}/c1proxy.v1.AuditService/${method}`, {
+      method: "POST", headers: { authorization: `Bearer ${replica.api_key}`, "content-type": "application/json" }, body: JSON.stringify(request),
+    });
+    return { status: got.status, contentType: "application/json", body: await got.text() };
+  };
+  const page = await signedIn(t, here.origin, here.api_key, "#/syncs", {
+    init: `localStorage.setItem("c1proxy.audit.pins", ${JSON.stringify(JSON.stringify([here.verifier_key, there.verifier_key]))})`,
+  });
+  await page.route(/c1proxy\.v1\.AuditService\/(Query|Prove)/, async (route) => {
+    const url = new URL(route.request().url());
+    const method = url.pathname.split("/").at(-1);
+    if (!away.includes(method)) return route.continue();
+    return route.fulfill(await ask(there, method, JSON.parse(url.searchParams.get("message"))));
+  });
+  const { records } = JSON.parse((await ask(here, "Query", { filter: { requestId: id, kind: "outcome" } })).body);
+  const seq = records[0].seq;
+  const verdicts = () => panel(page).getByText(/^(Not v|V)erified$/).count();
+
+  const links = {
+    "the proof is another's": [["Prove"], `request_id=${id}&seq=${seq}&proof=1`, /^The answer is of the log c1proxy-\w+, and this page shows c1proxy-\w+\./],
+    "the list is another's too": [["Query", "Prove"], `request_id=${id}&until=${new Date().toISOString()}&seq=${seq}&proof=1`, /^Record \d+ of c1proxy-\w+ is not of the call /],
+    "no call is named": [["Prove"], `method=Apps/List&seq=${seq}&proof=1`, /^The answer is of the log /],
+  };
+  for (const [what, [methods, query, why]] of Object.entries(links)) {
+    away = methods;
+    await page.goto(`${here.origin}/console/#/audit?${query}`);
+    await panel(page).getByText("Another replica answered").waitFor();
+    await panel(page).getByText(why).waitFor();
+    assert.equal(await verdicts(), 0, what);
+    assert.equal(await panel(page).getByText("a call of others").count(), 0, what);
+    if (what === "the proof is another's") await accessible(page, "another replica's record");
+    away = away.filter((one) => one !== "Prove");
+    await panel(page).getByRole("button", { name: "Ask again" }).click();
+    if (methods.length === 1) await panel(page).getByText("Verified", { exact: true }).waitFor();
+    await page.keyboard.press("Escape");
+    await panel(page).waitFor({ state: "detached" });
+  }
+});
+
       method: "POST", headers: { authorization: `Bearer ${api_key}`, "content-type": "application/json" }, body: JSON.stringify({ filter: { requestId: id, kind: "intent" } }),
     })).text();
     await route.fulfill({ status: 200, contentType: "application/json", body: got.replaceAll("the truth", "something else") });

@@ -1,34 +1,74 @@
 import { AuditService, type ProveResponse, type Record as AuditRecord } from "@c1proxy/client/gen/c1proxy/v1/audit_pb";
-import { useEffect } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { useCall, useRead } from "../call";
 import { asLogged } from "../proof/record";
+import { parseProof } from "../proof/text";
 import { href } from "../router";
 import { useSession } from "../session";
-import { Answered, Button, CopyButton, Dialog, Facts, Failed, Loading, Time, Wrapping } from "../ui";
+import { Answered, Button, CopyButton, Dialog, Facts, Failed, Loading, Notice, Time, Wrapping } from "../ui";
 import { plain, plainJson } from "../ui/text";
 import { Proof } from "./audit-proof";
 import { procedureName, Result } from "./audit-words";
 
-/**
- * One record in full, its partner, and its proof. row is the record as the list
- * has it; without it the record is asked for by its number.
- */
-export function RecordPanel({ seq, row, verifyAtOnce, onClose }: { seq: string; row: AuditRecord | undefined; verifyAtOnce: boolean; onClose: () => void }) {
+/** One record in full, its partner, and its proof. */
+export function RecordPanel({ seq, row, log, requestId, verifyAtOnce, onClose }: {
+  seq: string;
+  /** The record as the list has it; without it the record is asked for by its number. */
+  row: AuditRecord | undefined;
+  /** The log that the list is of, and the call that the address names; each empty if there is none. */
+  log: string;
+  requestId: string;
+  verifyAtOnce: boolean;
+  onClose: () => void;
+}) {
   const audit = useSession().client(AuditService);
   const { state: proof, run } = useCall<ProveResponse>();
+  const [askedAgain, askAgain] = useState(false);
   const number = /^\d{1,19}$/.test(seq) ? BigInt(seq) : 0n;
   const prove = () => void run((options) => audit.prove({ seq: number }, options));
   useEffect(() => {
     if (!row || verifyAtOnce) prove();
   }, []);
-  const record = row ?? proof.value?.record;
+  const answer = proof.value;
+  const stranger = answer && strangerIn(answer, log, requestId);
+  const record = row ?? (stranger ? undefined : answer?.record);
   return (
     <Dialog title={`Record ${seq}`} side onClose={onClose}>
-      {record ? <Whole record={record} /> : proof.kind === "failed" ? <Failed failure={proof.failure} what="The record could not be had" onRetry={prove} /> : <Loading what="Reading the record" rows={6} />}
+      {stranger && <Stranger what={stranger} busy={proof.kind === "loading"} onAgain={() => { askAgain(true); prove(); }} />}
+      {record ? <Whole record={record} /> : proof.kind === "failed" ? <Failed failure={proof.failure} what="The record could not be had" onRetry={prove} /> : !stranger && <Loading what="Reading the record" rows={6} />}
       {record && <Partner record={record} />}
-      {record && <Proof record={record} proof={proof} onProve={prove} wanted={verifyAtOnce} />}
+      {record && !stranger && <Proof record={record} proof={proof} onProve={prove} wanted={verifyAtOnce || askedAgain} />}
+      {row && stranger && proof.kind === "failed" && <Failed failure={proof.failure} what="No proof could be had" />}
       {record && <AsJson record={record} />}
     </Dialog>
+  );
+}
+
+/**
+ * Why an answer is not about the record that is wanted, if it is not: each replica
+ * has a log of its own, and its record of the same number is of another call.
+ */
+function strangerIn({ record, proof }: ProveResponse, log: string, requestId: string): string | undefined {
+  const proven = logOf(proof);
+  if (log !== "" && proven !== undefined && proven !== log) return `The answer is of the log ${proven}, and this page shows ${log}.`;
+  if (requestId !== "" && record?.requestId !== requestId) return `Record ${record?.seq ?? ""} of ${proven ?? "its log"} is not of the call ${requestId}, which the address names.`;
+  return undefined;
+}
+
+/** The log that a proof says it is of; undefined if it is none. */
+function logOf(proof: string): string | undefined {
+  try {
+    return parseProof(proof).checkpoint.origin;
+  } catch {
+    return undefined; // what is wrong with it, its verdict says
+  }
+}
+
+function Stranger({ what, busy, onAgain }: { what: string; busy: boolean; onAgain: () => void }) {
+  return (
+    <Notice tone="warn" title="Another replica answered" actions={<Button busy={busy} onClick={onAgain}>Ask again</Button>}>
+      {plain(what)} Each replica of c1proxy has a log of its own, with other records of the same numbers. Nothing was verified. If it stays so, open the console at the replica’s own address.
+    </Notice>
   );
 }
 

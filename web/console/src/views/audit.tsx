@@ -83,7 +83,7 @@ function Log({ wanted, onChange }: { wanted: Wanted; onChange: (change: Partial<
         </div>
       )}
       {opened !== "" && (
-        <RecordPanel key={opened} seq={opened} row={rows?.find((row) => String(row.seq) === opened)} verifyAtOnce={params.get("proof") === "1"}
+        <RecordPanel key={opened} seq={opened} row={rows?.find((row) => String(row.seq) === opened)} log={state.log} requestId={wanted.request_id} verifyAtOnce={params.get("proof") === "1"}
           onClose={() => navigate(href("audit", { ...wanted }), true)} />
       )}
     </Page>
