@@ -18,7 +18,7 @@ async function harmless(page, what) {
 }
 
 test("names, errors and reasons are text, whatever is in them", async (t) => {
-  const { origin, keys, c1 } = await gatewayWithConsole(t);
+  const { origin, keys, c1, verifierKey } = await gatewayWithConsole(t);
   const connector = { id: `id-${long}`, appId: "app-1", displayName: `Okta ${nasty}`, status: { status: "SYNC_STATUS_ERROR", completedAt: "2026-01-02T03:04:05Z", lastError: `sync 2ZqErroredNoData0sandbox0001 is ERRORED_NO_DATA ${nasty} ${long}` } };
   c1.answer = ({ path }) => {
     if (/\/apps(\?|$)/.test(path)) return { status: 200, body: JSON.stringify({ list: [{ id: "app-1", displayName: nasty, description: nasty }, { id: "app-2", displayName: "\u200b\u2060" }] }) };
@@ -53,6 +53,10 @@ test("names, errors and reasons are text, whatever is in them", async (t) => {
   await harmless(page, "a record");
   const json = await page.getByRole("dialog").locator("details[open] pre").evaluate((one) => one.textContent);
   assert.ok(JSON.parse(json).reason.includes(rlo), "the JSON says the same");
+  await page.getByRole("dialog").getByLabel("Verifier key").fill(verifierKey);
+  await page.getByRole("dialog").getByRole("button", { name: "Pin this key" }).click();
+  await page.getByRole("dialog").getByText("What was proven").click();
+  await harmless(page, "what was proven");
   await fits(page);
   await shot(page, "hostile-record");
 });

@@ -2,10 +2,11 @@ import type { ProveResponse, Record as AuditRecord } from "@c1proxy/client/gen/c
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { CallState } from "../call";
 import { loadPins, type Pin, removePin, savePin } from "../proof/pin";
-import { asLogged } from "../proof/record";
+import { asLogged, type ProvenRecord } from "../proof/record";
 import { MalformedError, parseVerifierKey } from "../proof/text";
 import { incapable, type CannotVerify, type Verdict, verifyProof } from "../proof/verify";
 import { Button, Checkbox, CopyButton, Failed, Field, Loading, Notice, TextArea } from "../ui";
+import { plain, plainJson } from "../ui/text";
 
 /** The pinned keys; undefined until they are read. */
 function usePins(): [readonly Pin[] | undefined, () => void] {
@@ -87,7 +88,7 @@ function Outcome({ verdict, answer, pins, onPinned }: { verdict: Verdict; answer
           </Notice>
           <details class="audit-json">
             <summary>What was proven</summary>
-            <pre class="code" tabIndex={0}>{JSON.stringify(verdict.record, null, 2)}</pre>
+            <Proven record={verdict.record} />
           </details>
         </>
       );
@@ -97,13 +98,13 @@ function Outcome({ verdict, answer, pins, onPinned }: { verdict: Verdict; answer
       return (
         <>
           <Notice tone="bad" title="Not verified">
-            <p>{verdict.message}</p>
+            <p>{plain(verdict.message)}</p>
             <p>{next[verdict.cause]}</p>
           </Notice>
           {verdict.record && (
             <div class="stack">
               <p><strong>What was proven</strong></p>
-              <pre class="code" tabIndex={0}>{JSON.stringify(verdict.record, null, 2)}</pre>
+              <Proven record={verdict.record} />
             </div>
           )}
           {verdict.cause === "other-log" && <PinForm serverKey={answer.verifierKey} onPinned={onPinned} />}
@@ -111,6 +112,10 @@ function Outcome({ verdict, answer, pins, onPinned }: { verdict: Verdict; answer
         </>
       );
   }
+}
+
+function Proven({ record }: { record: ProvenRecord }) {
+  return <pre class="code" tabIndex={0}>{plainJson(JSON.stringify(record, null, 2))}</pre>;
 }
 
 const next = {
