@@ -45,10 +45,16 @@ test("calls made elsewhere appear live, and stay away while paused", async (t) =
 
   await page.getByRole("button", { name: "Pause" }).click();
   await page.getByText("Paused", { exact: true }).waitFor();
-  const id = await call(origin, api_key, list, {}, { "C1proxy-Reason": "while paused" });
+  const other = await signedIn(t, origin, api_key, "#/audit");
+  await live(other);
+  await call(origin, api_key, list, {}, { "C1proxy-Reason": "while paused" });
+  await table(other).getByText("while paused").first().waitFor();
+  await call(origin, api_key, list, {}, { "C1proxy-Reason": "and after it" });
+  await table(other).getByText("and after it").first().waitFor();
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  assert.equal(await table(page).getByText("while paused").count(), 0, "what others see by now is not shown here");
   await page.getByRole("button", { name: "Resume" }).click();
   await table(page).getByText("while paused").first().waitFor();
-  assert.ok(id);
   assert.equal(await table(page).getByText("of another team").count(), 0);
   const seqs = await page.evaluate(() => [...document.querySelectorAll(".audit-rows tbody tr")].map((row) => row.querySelector("time").dateTime));
   assert.deepEqual(seqs, seqs.toSorted().reverse(), "the newest first");
@@ -111,12 +117,6 @@ test("the tail is resumed when the gateway ends it, without a gap", async (t) =>
   assert.equal(await table(page).getByText("one before").count(), 2, "an intent and its outcome, none twice");
 });
 
-test("one searches by what a link says, and shares the link", async (t) => {
-  const { origin, api_key, app_id } = await demo(t);
-  const id = await call(origin, api_key, list);
-  await call(origin, api_key, "c1.api.app.v1.Apps/Get", { id: app_id });
-  await call(origin, api_key, "c1.api.app.v1.Apps/Get", { id: "no-such-app" });
-  const page = await signedIn(t, origin, api_key, `#/audit?request_id=${id}&kind=outcome`);
 // expires is an answer of Tail whose token has expired, with or without a message before.
 function expires(...messages) {
   const frame = (flags, value) => {
@@ -150,6 +150,12 @@ test("the tail goes on when its token expires and the sign-in holds; refused aga
   assert.ok(await page.getByRole("button", { name: "Sign out" }).isVisible());
 });
 
+test("one searches by what a link says, and shares the link", async (t) => {
+  const { origin, api_key, app_id } = await demo(t);
+  const id = await call(origin, api_key, list);
+  await call(origin, api_key, "c1.api.app.v1.Apps/Get", { id: app_id });
+  await call(origin, api_key, "c1.api.app.v1.Apps/Get", { id: "no-such-app" });
+  const page = await signedIn(t, origin, api_key, `#/audit?request_id=${id}&kind=outcome`);
   await table(page).waitFor();
   await until(async () => (await table(page).getByRole("row").count()) === 2, "the one outcome");
   assert.equal(await page.getByLabel("Request id").inputValue(), id);
@@ -324,12 +330,6 @@ test("another key, and an answer that was changed on its way, do not verify", as
   await shot(page, "audit-not-verified");
 });
 
-test("a query that was changed on its way is found by the proof", async (t) => {
-  const { origin, api_key, verifier_key } = await demo(t);
-  const id = await call(origin, api_key, list, {}, { "C1proxy-Reason": "the truth" });
-  const page = await signedIn(t, origin, api_key, "#/syncs");
-  await page.route("**/c1proxy.v1.AuditService/Query**", async (route) => {
-    const got = await (await fetch(`${origin}/c1proxy.v1.AuditService/Query`, {
 test("a record of another replica is not taken for the one that a link names", async (t) => {
   const here = await demo(t);
   const there = await demo(t);
@@ -377,6 +377,12 @@ test("a record of another replica is not taken for the one that a link names", a
   }
 });
 
+test("a query that was changed on its way is found by the proof", async (t) => {
+  const { origin, api_key, verifier_key } = await demo(t);
+  const id = await call(origin, api_key, list, {}, { "C1proxy-Reason": "the truth" });
+  const page = await signedIn(t, origin, api_key, "#/syncs");
+  await page.route("**/c1proxy.v1.AuditService/Query**", async (route) => {
+    const got = await (await fetch(`${origin}/c1proxy.v1.AuditService/Query`, {
       method: "POST", headers: { authorization: `Bearer ${api_key}`, "content-type": "application/json" }, body: JSON.stringify({ filter: { requestId: id, kind: "intent" } }),
     })).text();
     await route.fulfill({ status: 200, contentType: "application/json", body: got.replaceAll("the truth", "something else") });
