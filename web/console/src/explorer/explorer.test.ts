@@ -6,8 +6,11 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { create, type DescField, type DescMessage, fromJson, type JsonObject, type JsonValue, type Message, ScalarType, toJson } from "@bufbuild/protobuf";
 import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import type { Transport } from "@connectrpc/connect";
 import { readCatalog, searchMethods } from "./catalog";
 import { fromText, getField, inputOf, isObject, parseRequest, problemsOf, setField, toText } from "./form";
+import { invoke } from "./invoke";
 import { curlSnippet, grpcurlSnippet, shellQuote, typescriptSnippet } from "./snippets";
 
 const set = join(mkdtempSync(join(tmpdir(), "explorer-")), "set.binpb");
@@ -269,4 +272,17 @@ test("the TypeScript of every method makes the same request", async () => {
     }
   }
   assert.ok(plain > 100, `${plain} without fromJson`);
+});
+
+test("a read goes in the URL while that is short, as it is encoded there", async () => {
+  const method = catalog.find("c1.api.user.v1.UserSearch/Search")!;
+  const goesInUrl = async (query: string) => {
+    let found: MethodOptions_IdempotencyLevel | undefined;
+    const transport = { unary: (desc: { idempotency: MethodOptions_IdempotencyLevel }) => Promise.reject((found = desc.idempotency, new Error("not sent"))) } as unknown as Transport;
+    await invoke(transport, method, { query }, registry, {}, new AbortController().signal);
+    return found === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+  };
+  assert.ok(await goesInUrl("é".repeat(600)));
+  assert.ok(!(await goesInUrl("é".repeat(700))), "700 letters are 1400 bytes, and 4200 in a URL");
+  assert.ok(await goesInUrl("a".repeat(3900)));
 });

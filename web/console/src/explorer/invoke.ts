@@ -1,4 +1,4 @@
-import { create, type DescMethodUnary, fromJson, type JsonObject, type JsonValue, type Registry, toBinary, toJson } from "@bufbuild/protobuf";
+import { create, type DescMethodUnary, fromJson, type JsonObject, type JsonValue, type Registry, toJson } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Transport } from "@connectrpc/connect";
 import { type Failure, failureOf } from "../failure";
@@ -15,7 +15,7 @@ export interface Answer {
   readonly headers: readonly (readonly [name: string, value: string])[];
 }
 
-/** A read goes in the URL, which some on the way bound; a longer one is posted. */
+/** A read goes in the URL as percent-encoded JSON. Some on the way bound it; a longer one is posted. */
 const longestInUrl = 4000;
 
 /** Calls a unary method with a request in protobuf's JSON. It does not throw. */
@@ -27,7 +27,7 @@ export async function invoke(transport: Transport, method: Method, request: Json
   try {
     const message = fromJson(method.desc.input, request, { registry });
     let desc = method.desc as DescMethodUnary;
-    if (toBinary(desc.input, message).length > longestInUrl) desc = { ...desc, idempotency: MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN };
+    if (encodeURIComponent(JSON.stringify(toJson(desc.input, message, { registry }))).length > longestInUrl) desc = { ...desc, idempotency: MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN };
     const answer = await transport.unary(desc, signal, 0, headers, create(desc.input, message));
     seen = answer.header;
     json = toJson(desc.output, answer.message, { registry });
