@@ -10,6 +10,7 @@ import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Transport } from "@connectrpc/connect";
 import { readCatalog, searchMethods } from "./catalog";
 import { fromText, getField, inputOf, isObject, parseRequest, problemsOf, setField, toText } from "./form";
+import { plain } from "../ui/text";
 import { invoke } from "./invoke";
 import { curlSnippet, grpcurlSnippet, shellQuote, typescriptSnippet } from "./snippets";
 
@@ -29,7 +30,7 @@ function next(n: number): number {
 }
 const pick = <T>(list: readonly T[]): T => list[next(list.length)]!;
 
-const texts = ["", "a", "it's \"quoted\" \\ $HOME `id`\n", "é😀\u2028", "0", "null", "true", "__proto__", "  spaced  "];
+const texts = ["", "a", "it's \"quoted\" \\ $HOME `id`\n", "é😀\u2028", "0", "null", "true", "__proto__", "  spaced  ", "\u202egpj.\u200b\\\ufeff\u{e0041}"];
 function randomScalar(type: ScalarType): unknown {
   switch (type) {
     case ScalarType.STRING:
@@ -90,7 +91,7 @@ function fill(message: ReflectMessage, field: DescField, depth: number): void {
 }
 
 function randomKey(type: ScalarType): never {
-  return (type === ScalarType.STRING ? pick(["a", "b c", "2", ""]) : randomScalar(type)) as never;
+  return (type === ScalarType.STRING ? pick(["a", "b c", "2", "", "\u202ek"]) : randomScalar(type)) as never;
 }
 
 /** Fills a form in from an empty one, as a user does who types what a request shows. */
@@ -237,10 +238,12 @@ test("snippets come through a shell as they are", () => {
   for (const text of nasty) {
     const request = { displayName: text };
     const call = { method, request, origin: "https://c1proxy.example.com", team: "hr", reason: text };
+    const data = (all: string[]) => all.map((word, i) => (all[i - 1] === "--data-binary" || all[i - 1] === "-d" ? JSON.parse(word) as unknown : word));
+    for (const snippet of [curlSnippet(call), grpcurlSnippet(call)]) assert.equal(plain(snippet), snippet, "nothing is hidden in it");
     const reason = text ? ["-H", `C1proxy-Reason: ${encodeURIComponent(text)}`] : [];
-    assert.deepEqual(words(curlSnippet(call)), ["-sS", `https://c1proxy.example.com/${method.id}`, "-H", "Authorization: Bearer sec ret", "-H", "Content-Type: application/json",
-      "-H", "C1proxy-Team: hr", ...reason, "--data-binary", JSON.stringify(request)]);
-    assert.deepEqual(words(grpcurlSnippet(call)), ["-H", "Authorization: Bearer sec ret", "-H", "C1proxy-Team: hr", ...reason, "-d", JSON.stringify(request),
+    assert.deepEqual(data(words(curlSnippet(call))), ["-sS", `https://c1proxy.example.com/${method.id}`, "-H", "Authorization: Bearer sec ret", "-H", "Content-Type: application/json",
+      "-H", "C1proxy-Team: hr", ...reason, "--data-binary", request]);
+    assert.deepEqual(data(words(grpcurlSnippet(call))), ["-H", "Authorization: Bearer sec ret", "-H", "C1proxy-Team: hr", ...reason, "-d", request,
       "c1proxy.example.com:443", method.id]);
     assert.equal(execFileSync("sh", ["-c", `printf %s ${shellQuote(text)}`]).toString(), text);
   }
@@ -249,16 +252,18 @@ test("snippets come through a shell as they are", () => {
 });
 
 test("the TypeScript of every method makes the same request", async () => {
-  let plain = 0;
+  let created = 0;
+  const reason = "it's \"so\"\n\u202e";
   for (const method of catalog.methods) {
     for (let round = 0; round < 3; round++) {
       const request = toJson(method.desc.input, randomMessage(method.desc.input, 0), { registry }) as JsonObject;
-      const snippet = typescriptSnippet({ method, request, origin: "https://c1proxy.example.com", team: "hr", reason: "it's \"so\"\n" });
+      const snippet = typescriptSnippet({ method, request, origin: "https://c1proxy.example.com", team: "hr", reason });
       const where = `SEED=${seed}\n${snippet}`;
+      assert.equal(plain(snippet), snippet, `nothing is hidden in it: ${where}`);
       const [imports, code] = snippet.split("\n\n", 2) as [string, string];
       assert.ok(imports.includes(`from "@c1proxy/client/${method.desc.parent.file.proto.package}/${method.desc.parent.name}"`), where);
       const schema = /(\w+Schema) \}/.exec(imports)?.[1];
-      if (!schema) plain++;
+      if (!schema) created++;
       else assert.equal(schema, `${method.desc.input.typeName.slice(method.desc.input.file.proto.package.length + 1).replaceAll(".", "_")}Schema`, where);
       const sent: unknown[] = [];
       const run = new Function("createClient", "createTransport", "because", "fromJson", schema ?? "_", method.desc.parent.name, "process", "console",
@@ -267,11 +272,11 @@ test("the TypeScript of every method makes the same request", async () => {
       await run(() => client, () => ({}), (text: string) => ({ text }), (desc: DescMessage, value: JsonValue) => fromJson(desc, value, { registry }),
         method.desc.input, {}, { env: {} }, { log: () => {} });
       assert.equal(sent[0], method.desc.localName, where);
-      assert.deepEqual(sent[2], { headers: { text: "it's \"so\"\n" } }, where);
+      assert.deepEqual(sent[2], { headers: { text: reason } }, where);
       assert.deepEqual(toJson(method.desc.input, create(method.desc.input, sent[1] as never), { registry }), request, where);
     }
   }
-  assert.ok(plain > 100, `${plain} without fromJson`);
+  assert.ok(created > 100, `${created} without fromJson`);
 });
 
 test("a read goes in the URL while that is short, as it is encoded there", async () => {

@@ -1,5 +1,6 @@
 import { type DescMessage, type JsonObject, type JsonValue, ScalarType } from "@bufbuild/protobuf";
 import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
+import { plainJson } from "../ui/text";
 import type { Method } from "./catalog";
 import { getField, inputOf, isObject } from "./form";
 
@@ -19,6 +20,11 @@ export function shellQuote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
+/** A value in JSON, in which nothing is hidden from who copies it. It is a literal of TypeScript too. */
+function jsonOf(value: JsonValue): string {
+  return plainJson(JSON.stringify(value));
+}
+
 /** Headers beside the key, which stands in the environment as KEY and never in a snippet. */
 function headers({ team, reason }: Call): [string, string][] {
   const list: [string, string][] = [];
@@ -34,7 +40,7 @@ export function curlSnippet(call: Call): string {
     `-H "Authorization: Bearer $KEY"`,
     `-H 'Content-Type: application/json'`,
     ...headers(call).map(([name, value]) => `-H ${shellQuote(`${name}: ${value}`)}`),
-    `--data-binary ${shellQuote(JSON.stringify(call.request))}`,
+    `--data-binary ${shellQuote(jsonOf(call.request))}`,
   ].join(" \\\n  ");
 }
 
@@ -47,7 +53,7 @@ export function grpcurlSnippet(call: Call): string {
     `grpcurl${plain ? " -plaintext" : ""}`,
     `-H "Authorization: Bearer $KEY"`,
     ...headers(call).map(([name, value]) => `-H ${shellQuote(`${name}: ${value}`)}`),
-    `-d ${shellQuote(JSON.stringify(call.request))}`,
+    `-d ${shellQuote(jsonOf(call.request))}`,
     address,
     call.method.id,
   ].join(" \\\n  ");
@@ -61,14 +67,14 @@ export function typescriptSnippet(call: Call): string {
   const schema = `${desc.input.typeName.slice(desc.input.file.proto.package.length + 1).replaceAll(".", "_")}Schema`;
   const literal = Object.keys(request).length === 0 ? "{}" : literalOf(request, "");
   const argument = plain ? literal : `fromJson(${schema}, ${literal})`;
-  const args = reason ? `${argument}, { headers: because(${JSON.stringify(reason)}) }` : argument;
+  const args = reason ? `${argument}, { headers: because(${jsonOf(reason)}) }` : argument;
   return [
     ...(plain ? [] : [`import { fromJson } from "@bufbuild/protobuf";`]),
     `import { createClient } from "@connectrpc/connect";`,
     `import { ${reason ? "because, " : ""}createTransport } from "@c1proxy/client";`,
     `import { ${service}${plain ? "" : `, ${schema}`} } from "@c1proxy/client/${typeName.slice(0, -service.length - 1)}/${service}";`,
     ``,
-    `const transport = createTransport({ baseUrl: ${JSON.stringify(origin)}, credential: process.env.KEY ?? ""${team ? `, team: ${JSON.stringify(team)}` : ""} });`,
+    `const transport = createTransport({ baseUrl: ${jsonOf(origin)}, credential: process.env.KEY ?? ""${team ? `, team: ${jsonOf(team)}` : ""} });`,
     `const client = createClient(${service}, transport);`,
     streams
       ? `for await (const answer of client.${desc.localName}(${args})) {\n  console.log(answer);\n}`
@@ -106,9 +112,9 @@ function isPlain(desc: DescMessage, json: JsonObject): boolean {
 function literalOf(value: JsonValue, indent: string): string {
   const deeper = `${indent}  `;
   if (Array.isArray(value)) return value.length === 0 ? "[]" : `[\n${value.map((one) => `${deeper}${literalOf(one, deeper)},\n`).join("")}${indent}]`;
-  if (!isObject(value)) return JSON.stringify(value);
+  if (!isObject(value)) return jsonOf(value);
   const members = Object.entries(value).map(([name, one]) => {
-    const key = name === "__proto__" ? `["__proto__"]` : /^[A-Za-z_$][\w$]*$/.test(name) ? name : JSON.stringify(name);
+    const key = name === "__proto__" ? `["__proto__"]` : /^[A-Za-z_$][\w$]*$/.test(name) ? name : jsonOf(name);
     return `${deeper}${key}: ${literalOf(one, deeper)},\n`;
   });
   return members.length === 0 ? "{}" : `{\n${members.join("")}${indent}}`;
