@@ -201,6 +201,21 @@ test("lists, maps, choices and nested messages are filled in", async (t) => {
   await accessible(page, "a list");
 });
 
+test("half a character in a reason is replaced, and the call is made", async (t) => {
+  const it = await gateway(t, { more: { console: {} } });
+  const page = await signedIn(t, it.origin, it.keys.desk, "#/explorer/c1.api.app.v1.Apps/List");
+  const reason = page.getByLabel("Reason (optional)");
+  await reason.evaluate((input) => {
+    input.value = "half \ud83d";
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+  await page.getByText("C1proxy-Reason: half%20%EF%BF%BD").waitFor();
+  assert.equal(await reason.inputValue(), "half \ufffd");
+  await page.getByRole("button", { name: "Call", exact: true }).click();
+  await answer(page).getByText("ok", { exact: true }).waitFor();
+  assert.ok(it.records().some((one) => one.reason === "half \ufffd"));
+});
+
 test("a stream is not called here, and a method that is not there is said so", async (t) => {
   const { origin, api_key } = await demo(t);
   const page = await signedIn(t, origin, api_key, "#/explorer/c1proxy.v1.AuditService/Tail");

@@ -18,3 +18,8 @@ export function plainJson(json: string): string {
 export function typed(name: string): string {
   return name.replace(/⟨U\+[0-9A-F]{4,6}⟩/g, "").replace(hidden, "").normalize("NFC").replace(/\s+/g, " ").trim();
 }
+
+/** A text in which halves of characters, which nothing can send, are replaced. */
+export function wellFormed(text: string): string {
+  return text.replace(/\p{Surrogate}/gu, "\ufffd");
+}

@@ -9,6 +9,7 @@ import { curlSnippet, grpcurlSnippet, typescriptSnippet } from "../explorer/snip
 import { href } from "../router";
 import { personOf, useSession } from "../session";
 import { Button, CopyButton, Dialog, Failed, Field, Input, Notice, Section, TextArea, Wrapping } from "../ui";
+import { plainJson, wellFormed } from "../ui/text";
 import { useUnderWay } from "../under-way";
 import { FormContext, MessageForm } from "./explorer-form";
 import { Tree } from "./explorer-tree";
@@ -18,7 +19,8 @@ import { Kind } from "./explorer-words";
 export function MethodPanel({ method, registry }: { method: Method; registry: Registry }) {
   const request = useRequest(method, registry);
   const { answer, calling, call, cancel } = useInvoke(method, registry);
-  const [reason, setReason] = useState("");
+  const [reason, holdReason] = useState("");
+  const setReason = (text: string) => holdReason(wellFormed(text));
   const [asking, ask] = useState(false);
   const tooLong = reasonBytes(reason) > reasonLimit;
   const elsewhere = useUnderWay(method.id) && !calling;
