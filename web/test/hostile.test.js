@@ -61,6 +61,44 @@ test("names, errors and reasons are text, whatever is in them", async (t) => {
   await shot(page, "hostile-record");
 });
 
+test("what an answer, a request or a refusal holds is shown as it is in the explorer and in Access", async (t) => {
+  const { origin, keys, c1 } = await gatewayWithConsole(t);
+  c1.answer = ({ method }) => (method === "GET" ? { status: 200, body: JSON.stringify({ list: [{ id: "app-1", displayName: nasty }] }) } : undefined);
+  const page = await signedIn(t, origin, keys.desk, "#/explorer/c1.api.app.v1.Apps/List");
+  await page.getByRole("heading", { name: "List read" }).waitFor();
+  await page.getByRole("button", { name: "Call", exact: true }).click();
+  const answer = page.getByRole("region", { name: "Answer", exact: true });
+  await answer.getByText("\\u202e").waitFor();
+  await harmless(page, "the tree");
+  await answer.getByRole("button", { name: "Text" }).click();
+  await harmless(page, "the text");
+  const told = JSON.parse(await answer.locator("pre").evaluate((one) => one.textContent));
+  assert.equal(told.list[0].displayName, nasty, "the JSON says the same");
+
+  await page.goto(`${origin}/console/#/explorer/c1.api.app.v1.Apps/Create`);
+  await page.getByRole("heading", { name: "Create write" }).waitFor();
+  await page.getByLabel("displayName string").fill(nasty);
+  const snippets = page.getByRole("region", { name: "The same call elsewhere" });
+  for (const name of ["curl", "grpcurl", "TypeScript"]) {
+    await snippets.getByRole("button", { name, exact: true }).click();
+    await snippets.getByText("\\u202e").waitFor();
+    await harmless(page, name);
+  }
+  await page.getByRole("button", { name: "Call…" }).click();
+  await page.getByRole("dialog").getByText("\\u202e").waitFor();
+  await harmless(page, "the question");
+  await page.keyboard.press("Escape");
+  await page.goto(`${origin}/console/#/explorer/${encodeURIComponent(nasty)}`);
+  await page.getByText("There is no such method").waitFor();
+  await harmless(page, "a method that is not there");
+
+  await page.route("**/Explain*", (route) => route.fulfill({ status: 400, contentType: "application/json", body: JSON.stringify({ code: "invalid_argument", message: nasty }) }));
+  await page.goto(`${origin}/console/#/access`);
+  await page.getByRole("button", { name: /^Ask whether I may call/ }).first().click();
+  await page.getByText("Not answered").waitFor();
+  await harmless(page, "what was not answered");
+});
+
 test("no address breaks the page, and none is more than a search", async (t) => {
   const { origin, api_key } = await demo(t);
   const page = await signedIn(t, origin, api_key, "#/audit?request_id=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E");

@@ -7,6 +7,7 @@ import { type Failure, failureOf } from "../failure";
 import { href } from "../router";
 import { useSession } from "../session";
 import { Answered, Badge, Button, type Column, Empty, Section, SearchInput, Table, Wrapping } from "../ui";
+import { plain } from "../ui/text";
 import { Explained, verdictOf } from "./access-explained";
 
 type Verdict = { readonly explained: ExplainResponse } | { readonly failure: Failure } | "asking";
@@ -93,7 +94,7 @@ function columnsOf(verdicts: ReadonlyMap<string, Verdict>, ask: (methods: readon
           );
         }
         if (verdict === "asking") return <span class="muted">Asking…</span>;
-        if ("failure" in verdict) return <span class="verdict"><Badge tone="warn">Not answered</Badge> <span class="small">{verdict.failure.message}</span></span>;
+        if ("failure" in verdict) return <span class="verdict"><Badge tone="warn">Not answered</Badge> <span class="small">{plain(verdict.failure.message)}</span></span>;
         const [words, tone] = verdictOf(verdict.explained);
         return (
           <details class="verdict">

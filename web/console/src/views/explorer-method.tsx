@@ -212,7 +212,7 @@ function AskFirst({ method, request, reason, onReason, onCall, onClose }: {
             </Notice>
           )
           : <p>This changes something in {who.tenant}. It is called once, and not tried again.</p>}
-        <pre class="code explorer-request" tabIndex={0} aria-label="Request">{JSON.stringify(request, null, 2)}</pre>
+        <pre class="code explorer-request" tabIndex={0} aria-label="Request">{plainJson(JSON.stringify(request, null, 2))}</pre>
         <Field label="Reason" hint="It is recorded in the audit; some rules require it." error={tooLong && `A reason has at most ${reasonLimit} bytes.`}>
           <Input value={reason} onInput={(event) => onReason(event.currentTarget.value)} />
         </Field>
@@ -234,7 +234,7 @@ const longestShown = 200_000;
 
 function AnswerView({ method, answer }: { method: Method; answer: Answer }) {
   const [view, show] = useState<"tree" | "text">("tree");
-  const text = useMemo(() => (answer.json === undefined ? "" : JSON.stringify(answer.json, null, 2)), [answer]);
+  const text = useMemo(() => (answer.json === undefined ? "" : plainJson(JSON.stringify(answer.json, null, 2))), [answer]);
   const { failure } = answer;
   const region = useRef<HTMLDivElement>(null);
   useEffect(() => region.current?.scrollIntoView({ block: "nearest" }), [answer]);

@@ -1,5 +1,6 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import { useState } from "preact/hooks";
+import { plain, plainJson } from "../ui/text";
 
 const step = 100;
 
@@ -7,7 +8,7 @@ const step = 100;
 export function Tree({ value, name, depth = 0 }: { value: JsonValue; name?: string | undefined; depth?: number }) {
   const [open, set] = useState(depth < 3);
   const [shown, show] = useState(step);
-  const label = name === undefined ? null : <span class="tree-name">{name}: </span>;
+  const label = name === undefined ? null : <span class="tree-name">{plain(name)}: </span>;
   if (typeof value !== "object" || value === null) return <div class="tree-leaf">{label}<Leaf value={value} /></div>;
   const list = Array.isArray(value);
   const entries: [string, JsonValue][] = list ? value.map((one, i) => [String(i), one]) : Object.entries(value);
@@ -23,6 +24,6 @@ export function Tree({ value, name, depth = 0 }: { value: JsonValue; name?: stri
 }
 
 function Leaf({ value }: { value: string | number | boolean | null }) {
-  if (typeof value === "string") return <span class="tree-text">{JSON.stringify(value)}</span>;
+  if (typeof value === "string") return <span class="tree-text">{plainJson(JSON.stringify(value))}</span>;
   return <span class="tree-other">{String(value)}</span>;
 }

@@ -4,6 +4,7 @@ import { loadCatalog } from "../descriptors";
 import { type Catalog, type Method, searchMethods } from "../explorer/catalog";
 import { href, useRoute } from "../router";
 import { Answered, Empty, Notice, Page, SearchInput, Wrapping } from "../ui";
+import { plain } from "../ui/text";
 import { MethodPanel } from "./explorer-method";
 import { Kind } from "./explorer-words";
 import "./explorer.css";
@@ -39,7 +40,7 @@ function Explorer({ catalog }: { catalog: Catalog }) {
       <div class="explorer-main">
         {id !== "" && <a class="explorer-back" href={href("explorer")}>All methods</a>}
         {chosen && <MethodPanel key={chosen.id} method={chosen} registry={catalog.registry} />}
-        {missing && <Notice tone="warn" title="There is no such method">C1 and c1proxy have no method <code>{id}</code>. Search for a part of its name.</Notice>}
+        {missing && <Notice tone="warn" title="There is no such method">C1 and c1proxy have no method <code>{plain(id)}</code>. Search for a part of its name.</Notice>}
         {id === "" && <Empty title="Choose a method">Search by words in any order, such as “confirm sync”, or by C1’s path, such as “/api/v1/apps”.</Empty>}
       </div>
     </div>
