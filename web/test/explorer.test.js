@@ -188,17 +188,45 @@ test("the snippets hold the request, and not the key", async (t) => {
   }
 });
 
+const automation = "#/explorer/c1.api.automations.v1.AutomationService/CreateAutomation";
+const step = (page, n) => page.getByRole("group", { name: `automationSteps ${n}`, exact: true });
+const requestOf = async (page) => {
+  await page.getByRole("button", { name: "JSON", exact: true }).click();
+  return JSON.parse(await page.getByLabel("Request in JSON").inputValue());
+};
+
+// addStep adds a step of an automation that calls a connector, with arguments.
+async function addStep(page, n, args) {
+  await page.getByRole("button", { name: n === 1 ? "Add automationSteps" : "Add another automationSteps", exact: true }).click();
+  await step(page, n).getByLabel("Which kind").selectOption("connectorAction");
+  await step(page, n).getByLabel("argsTemplate Struct").fill(args);
+}
+
 test("lists, maps, choices and nested messages are filled in", async (t) => {
   const { origin, api_key } = await demo(t);
-  const page = await signedIn(t, origin, api_key, "#/explorer/c1.api.app.v1.AppEntitlementSearchService/Search");
-  await page.getByRole("button", { name: "Add appIds" }).click();
-  await page.getByLabel("appIds 1").fill("one");
-  await page.getByRole("button", { name: "Add another appIds" }).click();
-  await page.getByLabel("appIds 2").fill("two");
-  await page.getByRole("button", { name: "Remove appIds 1" }).click();
-  await page.getByRole("button", { name: "JSON" }).click();
-  assert.deepEqual(JSON.parse(await page.getByLabel("Request in JSON").inputValue()), { appIds: ["two"] });
-  await accessible(page, "a list");
+  const page = await signedIn(t, origin, api_key, automation);
+  await page.getByRole("button", { name: "Add annotations" }).click();
+  for (const [name, value] of [["constructor", "one"], ["b", "two"], ["c", "three"]]) {
+    await page.getByLabel("Name of a new value of annotations").fill(name);
+    await page.getByRole("button", { name: "Add", exact: true }).click();
+    await page.getByLabel(name, { exact: true }).fill(value);
+  }
+  await page.getByLabel("Name of a new value of annotations").fill("b");
+  await page.getByText("It is taken.").waitFor();
+  await page.getByRole("button", { name: "Remove b", exact: true }).click();
+  await page.getByRole("button", { name: "Add context" }).click();
+  await page.getByLabel("context Struct").fill('{"a": [1]}');
+  await addStep(page, 1, "{}");
+  await step(page, 1).getByLabel("actionName string").fill("unlock");
+  await addStep(page, 2, "{}");
+  await step(page, 2).getByLabel("Which kind").selectOption("waitForDuration");
+  await step(page, 2).getByLabel("stepName string").fill("wait");
+  await accessible(page, "a form of lists, maps, choices and messages");
+  assert.deepEqual(await requestOf(page), {
+    annotations: { constructor: "one", c: "three" },
+    context: { context: { a: [1] } },
+    automationSteps: [{ connectorAction: { actionName: "unlock", argsTemplate: {} } }, { waitForDuration: {}, stepName: "wait" }],
+  });
 });
 
 test("half a character in a reason is replaced, and the call is made", async (t) => {

@@ -109,7 +109,7 @@ function MapForm({ field, held, path, set }: HeldProps) {
   if (held !== undefined && !isObject(held)) return <Odd path={path} held={held} onReplace={() => set(undefined)} />;
   if (held === undefined && !adding) return <Absent field={field} add={() => setAdding(true)} />;
   const entries = Object.entries(held ?? {});
-  const bad = key in (held ?? {}) ? "There is one of this name." : key === "" ? undefined : checkKey(field.fieldKind === "map" ? field.mapKey : ScalarType.STRING, key);
+  const bad = Object.hasOwn(held ?? {}, key) ? "There is one of this name." : key === "" ? undefined : checkKey(field.fieldKind === "map" ? field.mapKey : ScalarType.STRING, key);
   const add = () => {
     if (bad) return;
     set(Object.fromEntries([...entries, [key, zeroOf(input)]]));
