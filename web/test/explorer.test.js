@@ -229,6 +229,34 @@ test("lists, maps, choices and nested messages are filled in", async (t) => {
   });
 });
 
+test("what is typed stays with its item when one before it goes", async (t) => {
+  const { origin, api_key } = await demo(t);
+  const page = await signedIn(t, origin, api_key, automation);
+  await addStep(page, 1, '{"n": 1}');
+  await addStep(page, 2, '{"n": 2}');
+  await page.getByRole("button", { name: "Remove automationSteps 1" }).click();
+  assert.equal(await step(page, 1).getByLabel("argsTemplate Struct").inputValue(), '{"n": 2}');
+  // What is no JSON is in no request: it stays with its item too, and so does what is said of it.
+  await addStep(page, 2, '{"n":');
+  await addStep(page, 3, '{"n": 4');
+  const problem = (i) => page.getByRole("listitem").getByText(`automationSteps[${i}].connectorAction.argsTemplate`, { exact: true });
+  await problem(2).waitFor();
+  await page.getByRole("button", { name: "Remove automationSteps 1" }).click();
+  await problem(2).waitFor({ state: "detached" });
+  for (const [n, text] of [[1, '{"n":'], [2, '{"n": 4']]) {
+    assert.equal(await step(page, n).getByLabel("argsTemplate Struct").inputValue(), text);
+    assert.equal(await problem(n - 1).count(), 1);
+  }
+  await page.getByRole("button", { name: "Remove automationSteps 1" }).click();
+  await step(page, 2).waitFor({ state: "detached" });
+  assert.equal(await problem(0).count(), 1);
+  assert.ok(await page.getByRole("button", { name: "Call…" }).isDisabled());
+  await page.getByRole("button", { name: "Remove automationSteps 1" }).click();
+  await problem(0).waitFor({ state: "detached" });
+  await addStep(page, 1, '{"n": 5}');
+  assert.deepEqual(await requestOf(page), { automationSteps: [{ connectorAction: { argsTemplate: { n: 5 } } }] });
+});
+
 test("half a character in a reason is replaced, and the call is made", async (t) => {
   const it = await gateway(t, { more: { console: {} } });
   const page = await signedIn(t, it.origin, it.keys.desk, "#/explorer/c1.api.app.v1.Apps/List");

@@ -1,6 +1,6 @@
 import { type DescField, type DescMessage, type DescOneof, type JsonObject, type JsonValue, type Registry, ScalarType } from "@bufbuild/protobuf";
 import { createContext } from "preact";
-import { useContext, useEffect, useState } from "preact/hooks";
+import { useContext, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { checkKey, fromText, getField, hasPresence, type Input as Kind, inputOf, isObject, join, type Problem, setField, toText, zeroOf } from "../explorer/form";
 import { Button, Checkbox, Field, Input, Select, TextArea } from "../ui";
 
@@ -8,7 +8,8 @@ import { Button, Checkbox, Field, Input, Select, TextArea } from "../ui";
 export const FormContext = createContext<{
   readonly problems: readonly Problem[];
   readonly registry: Registry;
-  setDraft(path: string, message: string | undefined): void;
+  /** Says what is wrong with an input whose text the request cannot hold. */
+  setDraft(input: string, problem: Problem | undefined): void;
 }>({ problems: [], registry: undefined as unknown as Registry, setDraft: () => {} });
 
 /** The fields of a message. One of a choice (oneof) is shown at a time. */
@@ -85,21 +86,35 @@ function Nested({ field, desc, held, path, set }: HeldProps & { desc: DescMessag
 
 function ListForm({ field, held, path, set }: HeldProps) {
   const input = inputOf(field);
+  const keys = useKeys(Array.isArray(held) ? held.length : 0);
   if (held === undefined) return <Absent field={field} add={() => set([zeroOf(input)])} />;
   if (!Array.isArray(held)) return <Odd path={path} held={held} onReplace={() => set(undefined)} />;
   const change = (i: number, value: JsonValue) => set(held.map((one, j) => (i === j ? value : one)));
+  const remove = (i: number) => {
+    keys.splice(i, 1);
+    set(held.filter((_, j) => j !== i));
+  };
   return (
     <fieldset class="explorer-group">
       <legend><Label field={field} /> <Remove what={`all ${field.jsonName}`} onClick={() => set(undefined)} /></legend>
       {held.map((one, i) => (
-        <div key={i} class="explorer-item">
+        <div key={keys[i]} class="explorer-item">
           <Element input={input} name={`${field.jsonName} ${i + 1}`} value={one} path={`${path}[${i}]`} set={(value) => change(i, value ?? zeroOf(input))} />
-          <Remove what={`${field.jsonName} ${i + 1}`} onClick={() => set(held.filter((_, j) => j !== i))} />
+          <Remove what={`${field.jsonName} ${i + 1}`} onClick={() => remove(i)} />
         </div>
       ))}
       <div><Button onClick={() => set([...held, zeroOf(input)])}>Add another<span class="visually-hidden"> {field.jsonName}</span></Button></div>
     </fieldset>
   );
+}
+
+/** Keys of so many items, of which one that goes is taken out: the others keep theirs, and what was typed into them. */
+function useKeys(length: number): number[] {
+  const keys = useRef<number[]>([]);
+  const made = useRef(0);
+  keys.current.length = Math.min(keys.current.length, length);
+  while (keys.current.length < length) keys.current.push(made.current++);
+  return keys.current;
 }
 
 function MapForm({ field, held, path, set }: HeldProps) {
@@ -204,7 +219,12 @@ function JsonInput({ label, input, held, path, set, error }: {
   const { setDraft } = useContext(FormContext);
   const [text, write] = useState(toText(input, held));
   const [bad, setBad] = useState(false);
-  useEffect(() => () => setDraft(path, undefined), [path]);
+  const id = useId();
+  useLayoutEffect(() => {
+    if (!bad) return;
+    setDraft(id, { path, message: "is not JSON" });
+    return () => setDraft(id, undefined);
+  }, [bad, path]);
   const typed = (next: string) => {
     write(next);
     let value: JsonValue | undefined;
@@ -212,11 +232,9 @@ function JsonInput({ label, input, held, path, set, error }: {
       value = next.trim() === "" ? undefined : fromText(input, next);
     } catch {
       setBad(true);
-      setDraft(path, "is not JSON");
       return;
     }
     setBad(false);
-    setDraft(path, undefined);
     set(value);
   };
   return (

@@ -80,7 +80,7 @@ interface RequestState {
   readonly syntax: string | undefined;
   readonly problems: readonly Problem[];
   /** Takes note of an input whose text is no JSON, which json cannot hold. */
-  setDraft(path: string, message: string | undefined): void;
+  setDraft(input: string, problem: Problem | undefined): void;
 }
 
 /** A request that is written as a form and as JSON, each following the other. */
@@ -90,10 +90,10 @@ function useRequest(method: Method, registry: Registry): RequestState {
   const [json, hold] = useState<JsonObject>({});
   const [text, write] = useState("{}");
   const [syntax, setSyntax] = useState<string | undefined>(undefined);
-  const [drafts, setDrafts] = useState<Readonly<Record<string, string>>>({});
+  const [drafts, setDrafts] = useState<Readonly<Record<string, Problem>>>({});
   const problems = useMemo((): readonly Problem[] => {
     if (syntax) return [{ path: "", message: syntax }];
-    return [...Object.entries(drafts).map(([path, message]) => ({ path, message })), ...problemsOf(desc, json, registry)];
+    return [...Object.values(drafts), ...problemsOf(desc, json, registry)];
   }, [syntax, drafts, json]);
   const pretty = (value: JsonObject) => {
     const fits = problemsOf(desc, value, registry).length === 0;
@@ -123,7 +123,7 @@ function useRequest(method: Method, registry: Registry): RequestState {
         hold(parsed.json);
       }
     },
-    setDraft: (path, message) => setDrafts(({ [path]: _, ...others }) => (message === undefined ? others : { ...others, [path]: message })),
+    setDraft: (input, problem) => setDrafts(({ [input]: _, ...others }) => (problem ? { ...others, [input]: problem } : others)),
   };
 }
 
