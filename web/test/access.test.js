@@ -71,6 +71,7 @@ test("one asks of any method whether one may call it", async (t) => {
   await row("Create").getByText("Refused", { exact: true }).waitFor();
   await until(async () => (await section.getByText("Asking…").count()) === 0, "all are answered");
   const asked = explains();
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "All asked", "the button keeps the focus");
   await row("Create").locator("summary").click();
   await row("Create").getByRole("list", { name: "What each rule says" }).waitFor();
   await accessible(page, "verdicts");
@@ -80,6 +81,18 @@ test("one asks of any method whether one may call it", async (t) => {
   await search.fill("nothing is called so");
   await section.getByText("No method matches").waitFor();
   await fits(page);
+
+  // With the keyboard one goes on where one was.
+  await search.fill("c1.api.app.v1.Apps/");
+  const whether = (name) => row(name).getByRole("button", { name: /whether I may call/ });
+  await whether("Get").press("Enter");
+  await row("Get").locator("summary").waitFor();
+  assert.ok(await row("Get").locator("summary").evaluate((one) => one === document.activeElement), "the answer has the focus");
+  await search.fill("app list");
+  await section.getByText(/^15 of \d+$/).waitFor();
+  await section.getByRole("button", { name: "Show more" }).press("Enter");
+  await section.getByRole("button", { name: "Show more" }).waitFor({ state: "detached" });
+  assert.equal(await page.evaluate(() => document.activeElement.closest("tr")?.rowIndex), 16, "the first of those that it showed");
 });
 
 test("a request id tells why a call was refused", async (t) => {

@@ -195,6 +195,9 @@ const requestOf = async (page) => {
   return JSON.parse(await page.getByLabel("Request in JSON").inputValue());
 };
 
+// hasFocus waits until a control has the focus.
+const hasFocus = (control, what) => until(() => control.evaluate((one) => one === document.activeElement), `${what} has the focus`);
+
 // addStep adds a step of an automation that calls a connector, with arguments.
 async function addStep(page, n, args) {
   await page.getByRole("button", { name: n === 1 ? "Add automationSteps" : "Add another automationSteps", exact: true }).click();
@@ -255,6 +258,54 @@ test("what is typed stays with its item when one before it goes", async (t) => {
   await problem(0).waitFor({ state: "detached" });
   await addStep(page, 1, '{"n": 5}');
   assert.deepEqual(await requestOf(page), { automationSteps: [{ connectorAction: { argsTemplate: { n: 5 } } }] });
+});
+
+test("the keyboard keeps its place where a button goes", async (t) => {
+  const it = await gateway(t, { more: { console: {} } });
+  const page = await signedIn(t, it.origin, it.keys.desk, automation);
+  const press = async (name) => {
+    await page.getByRole("button", { name, exact: true }).press("Enter");
+  };
+  await press("Add automationSteps");
+  await hasFocus(step(page, 1).getByLabel("Which kind"), "what was added");
+  await press("Add another automationSteps");
+  await hasFocus(step(page, 2).getByLabel("Which kind"), "what was added to it");
+  await press("Remove automationSteps 1");
+  await step(page, 2).waitFor({ state: "detached" });
+  await hasFocus(step(page, 1).getByLabel("Which kind"), "what takes the place of an item");
+  await press("Remove automationSteps 1");
+  await hasFocus(page.getByRole("button", { name: "Add automationSteps" }), "what adds the first again");
+  await press("Add annotations");
+  await hasFocus(page.getByLabel("Name of a new value of annotations"), "the name");
+  await page.keyboard.type("k");
+  await page.keyboard.press("Enter");
+  await hasFocus(page.getByLabel("k", { exact: true }), "the value");
+  await press("Remove k");
+  await hasFocus(page.getByLabel("Name of a new value of annotations"), "the name");
+  await press("Remove all annotations");
+  await hasFocus(page.getByRole("button", { name: "Add annotations" }), "what adds one");
+  await press("Add context");
+  await hasFocus(page.getByLabel("context Struct"), "the message’s first field");
+  await press("Remove context");
+  await hasFocus(page.getByRole("button", { name: "Add context" }), "what adds it again");
+
+  // More of a tree, and of the list of methods.
+  it.c1.answer = () => ({ status: 200, body: JSON.stringify({ list: Array.from({ length: 130 }, (_, i) => ({ id: `app-${i}` })) }) });
+  await page.goto(`${it.origin}/console/#/explorer/c1.api.app.v1.Apps/List`);
+  await page.getByRole("heading", { name: "List read" }).waitFor();
+  await press("Call");
+  await answer(page).getByRole("button", { name: "30 more" }).press("Enter");
+  await answer(page).getByText("app-129").waitFor();
+  assert.match(await page.evaluate(() => document.activeElement.textContent.slice(0, 20)), /^100: /);
+  const methods = page.getByRole("navigation", { name: "Methods" });
+  const more = methods.getByRole("button", { name: /^\d+ more$/ });
+  await page.getByLabel("Search methods").fill("create");
+  await more.evaluate((button) => {
+    button.focus(); // which brings it into sight, and that is enough
+    button.click();
+  });
+  await more.waitFor({ state: "detached" });
+  assert.equal(await page.evaluate(() => [...document.querySelectorAll(".explorer-list a")].indexOf(document.activeElement)), 60);
 });
 
 test("half a character in a reason is replaced, and the call is made", async (t) => {

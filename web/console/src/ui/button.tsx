@@ -22,7 +22,7 @@ export function Button({ kind = "plain", icon, busy = false, iconOnly = false, c
       {...rest}
       class={`button ${kind}${iconOnly ? " icon-only" : ""}`}
       aria-busy={busy || undefined}
-      aria-disabled={busy || undefined}
+      aria-disabled={busy || rest["aria-disabled"]}
       title={iconOnly ? String(children) : rest.title}
       onClick={busy ? (event) => event.preventDefault() : onClick}
     >

@@ -2,7 +2,7 @@ import { type DescField, type DescMessage, type DescOneof, type JsonObject, type
 import { createContext } from "preact";
 import { useContext, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { checkKey, fromText, getField, hasPresence, type Input as Kind, inputOf, isObject, join, type Problem, setField, toText, zeroOf } from "../explorer/form";
-import { Button, Checkbox, Field, Input, Select, TextArea } from "../ui";
+import { Button, Checkbox, Field, firstControl, Input, Select, TextArea, useFocus } from "../ui";
 
 /** What all inputs of a form share. */
 export const FormContext = createContext<{
@@ -75,35 +75,55 @@ interface HeldProps {
 }
 
 function Nested({ field, desc, held, path, set }: HeldProps & { desc: DescMessage }) {
-  if (held === undefined) return <Absent field={field} add={() => set({})} />;
+  const [root, focus] = useFocus();
+  const begin = () => {
+    focus((group) => firstControl(group.lastElementChild) ?? firstControl(group));
+    set({});
+  };
+  const remove = () => {
+    focus(firstControl);
+    set(undefined);
+  };
+  if (held === undefined) return <Absent root={root} field={field} add={begin} />;
   return (
-    <fieldset class="explorer-group">
-      <legend><Label field={field} /> {!field.oneof && <Remove what={field.jsonName} onClick={() => set(undefined)} />}</legend>
-      {isObject(held) ? <MessageForm desc={desc} value={held} path={path} onChange={set} /> : <Odd path={path} held={held} onReplace={() => set({})} />}
+    <fieldset class="explorer-group" ref={root}>
+      <legend><Label field={field} /> {!field.oneof && <Remove what={field.jsonName} onClick={remove} />}</legend>
+      {isObject(held) ? <MessageForm desc={desc} value={held} path={path} onChange={set} /> : <Odd path={path} held={held} onReplace={begin} />}
     </fieldset>
   );
 }
 
 function ListForm({ field, held, path, set }: HeldProps) {
   const input = inputOf(field);
-  const keys = useKeys(Array.isArray(held) ? held.length : 0);
-  if (held === undefined) return <Absent field={field} add={() => set([zeroOf(input)])} />;
-  if (!Array.isArray(held)) return <Odd path={path} held={held} onReplace={() => set(undefined)} />;
-  const change = (i: number, value: JsonValue) => set(held.map((one, j) => (i === j ? value : one)));
-  const remove = (i: number) => {
-    keys.splice(i, 1);
-    set(held.filter((_, j) => j !== i));
+  const [root, focus] = useFocus();
+  const items = Array.isArray(held) ? held : [];
+  const keys = useKeys(items.length);
+  const add = () => {
+    focus((group) => firstControl(itemsIn(group).at(-1)));
+    set([...items, zeroOf(input)]);
   };
+  const change = (i: number, value: JsonValue) => set(items.map((one, j) => (i === j ? value : one)));
+  const remove = (i: number) => {
+    focus((group) => firstControl(itemsIn(group)[i] ?? itemsIn(group).at(-1) ?? group));
+    keys.splice(i, 1);
+    set(items.filter((_, j) => j !== i));
+  };
+  const clear = () => {
+    focus(firstControl);
+    set(undefined);
+  };
+  if (held === undefined) return <Absent root={root} field={field} add={add} />;
+  if (!Array.isArray(held)) return <Odd root={root} path={path} held={held} onReplace={clear} />;
   return (
-    <fieldset class="explorer-group">
-      <legend><Label field={field} /> <Remove what={`all ${field.jsonName}`} onClick={() => set(undefined)} /></legend>
-      {held.map((one, i) => (
+    <fieldset class="explorer-group" ref={root}>
+      <legend><Label field={field} /> <Remove what={`all ${field.jsonName}`} onClick={clear} /></legend>
+      {items.map((one, i) => (
         <div key={keys[i]} class="explorer-item">
           <Element input={input} name={`${field.jsonName} ${i + 1}`} value={one} path={`${path}[${i}]`} set={(value) => change(i, value ?? zeroOf(input))} />
           <Remove what={`${field.jsonName} ${i + 1}`} onClick={() => remove(i)} />
         </div>
       ))}
-      <div><Button onClick={() => set([...held, zeroOf(input)])}>Add another<span class="visually-hidden"> {field.jsonName}</span></Button></div>
+      <div><Button onClick={add}>Add another<span class="visually-hidden"> {field.jsonName}</span></Button></div>
     </fieldset>
   );
 }
@@ -117,27 +137,48 @@ function useKeys(length: number): number[] {
   return keys.current;
 }
 
+/** The items of a list or map, and not those within them. */
+function itemsIn(group: HTMLElement): HTMLElement[] {
+  return [...group.querySelectorAll<HTMLElement>(":scope > .explorer-item")];
+}
+
 function MapForm({ field, held, path, set }: HeldProps) {
   const input = inputOf(field);
   const [adding, setAdding] = useState(false);
   const [key, setKey] = useState("");
-  if (held !== undefined && !isObject(held)) return <Odd path={path} held={held} onReplace={() => set(undefined)} />;
-  if (held === undefined && !adding) return <Absent field={field} add={() => setAdding(true)} />;
+  const [root, focus] = useFocus();
+  const clear = () => {
+    focus(firstControl);
+    setAdding(false);
+    set(undefined);
+  };
+  if (held !== undefined && !isObject(held)) return <Odd root={root} path={path} held={held} onReplace={clear} />;
+  const begin = () => {
+    focus((group) => firstControl(itemsIn(group)[0]));
+    setAdding(true);
+  };
+  if (held === undefined && !adding) return <Absent root={root} field={field} add={begin} />;
   const entries = Object.entries(held ?? {});
   const bad = Object.hasOwn(held ?? {}, key) ? "There is one of this name." : key === "" ? undefined : checkKey(field.fieldKind === "map" ? field.mapKey : ScalarType.STRING, key);
   const add = () => {
     if (bad) return;
-    set(Object.fromEntries([...entries, [key, zeroOf(input)]]));
+    const next = Object.fromEntries([...entries, [key, zeroOf(input)]]);
+    focus((group) => firstControl(itemsIn(group)[Object.keys(next).indexOf(key)]));
+    set(next);
     setKey("");
   };
+  const remove = (i: number) => {
+    focus((group) => firstControl(itemsIn(group)[i] ?? group));
+    set(Object.fromEntries(entries.filter((_, j) => j !== i)));
+  };
   return (
-    <fieldset class="explorer-group">
-      <legend><Label field={field} /> <Remove what={`all ${field.jsonName}`} onClick={() => { setAdding(false); set(undefined); }} /></legend>
-      {entries.map(([name, one]) => (
+    <fieldset class="explorer-group" ref={root}>
+      <legend><Label field={field} /> <Remove what={`all ${field.jsonName}`} onClick={clear} /></legend>
+      {entries.map(([name, one], i) => (
         <div key={name} class="explorer-item">
           <Element input={input} name={name || "the empty name"} value={one} path={`${path}[${JSON.stringify(name)}]`}
             set={(value) => set(Object.fromEntries(entries.map(([n, v]) => [n, n === name ? (value ?? zeroOf(input)) : v])))} />
-          <Remove what={name} onClick={() => set(Object.fromEntries(entries.filter(([n]) => n !== name)))} />
+          <Remove what={name} onClick={() => remove(i)} />
         </div>
       ))}
       <div class="explorer-item">
@@ -152,11 +193,16 @@ function MapForm({ field, held, path, set }: HeldProps) {
 
 /** One of the values of a list or map. */
 function Element({ input, name, value, path, set }: { input: Kind; name: string; value: JsonValue; path: string; set: (value: JsonValue | undefined) => void }) {
+  const [root, focus] = useFocus();
   if (input.kind !== "message") return <ValueForm label={name} input={input} held={value} path={path} set={set} optional={false} />;
+  const replace = () => {
+    focus(firstControl);
+    set({});
+  };
   return (
-    <fieldset class="explorer-group">
+    <fieldset class="explorer-group" ref={root}>
       <legend>{name}</legend>
-      {isObject(value) ? <MessageForm desc={input.desc} value={value} path={path} onChange={set} /> : <Odd path={path} held={value} onReplace={() => set({})} />}
+      {isObject(value) ? <MessageForm desc={input.desc} value={value} path={path} onChange={set} /> : <Odd path={path} held={value} onReplace={replace} />}
     </fieldset>
   );
 }
@@ -172,6 +218,7 @@ function ValueForm({ label, input, held, path, set, optional }: {
   optional: boolean;
 }) {
   const { problems } = useContext(FormContext);
+  const [root, focus] = useFocus();
   const error = problems.find((problem) => problem.path === path)?.message;
   const said = error && `It ${error}.`;
   if (input.kind === "bool" && !optional && (held === undefined || typeof held === "boolean")) {
@@ -195,11 +242,11 @@ function ValueForm({ label, input, held, path, set, optional }: {
   const typed = (value: string) => set(value === "" && input.kind !== "text" ? undefined : fromText(input, value));
   return (
     <Field label={label} error={said} hint={hints[input.kind]}>
-      <span class="with-button">
+      <span class="with-button" ref={root}>
         <Input mono={input.kind !== "text"} value={text} inputMode={input.kind === "int" ? "numeric" : undefined} placeholder={optional && held === undefined ? "not set" : undefined}
           onInput={(event) => typed(event.currentTarget.value)} />
         {input.kind === "time" && <Button onClick={() => set(new Date().toISOString())}>Now</Button>}
-        {optional && held !== undefined && <Remove what={path} onClick={() => set(undefined)} />}
+        {optional && held !== undefined && <Remove what={path} onClick={() => { focus(firstControl); set(undefined); }} />}
       </span>
     </Field>
   );
@@ -245,9 +292,9 @@ function JsonInput({ label, input, held, path, set, error }: {
 }
 
 /** A field that is not there, and how to add it. */
-function Absent({ field, add }: { field: DescField; add: () => void }) {
+function Absent({ root, field, add }: { root: (element: HTMLElement | null) => void; field: DescField; add: () => void }) {
   return (
-    <div class="explorer-absent">
+    <div class="explorer-absent" ref={root}>
       <Button kind="quiet" onClick={add}>Add <code>{field.jsonName}</code></Button>
       <span class="muted small">{typeOf(field)}</span>
     </div>
@@ -259,9 +306,9 @@ function Remove({ what, onClick }: { what: string; onClick: () => void }) {
 }
 
 /** A value that is of another kind than its field, such as the JSON view lets one write. */
-function Odd({ path, held, onReplace }: { path: string; held: JsonValue; onReplace: () => void }) {
+function Odd({ root, path, held, onReplace }: { root?: (element: HTMLElement | null) => void; path: string; held: JsonValue; onReplace: () => void }) {
   return (
-    <p class="field-error"><span><code>{path}</code> is <code>{JSON.stringify(held).slice(0, 80)}</code>, which fits no input. </span><Button onClick={onReplace}>Replace</Button></p>
+    <p class="field-error" ref={root ?? null}><span><code>{path}</code> is <code>{JSON.stringify(held).slice(0, 80)}</code>, which fits no input. </span><Button onClick={onReplace}>Replace</Button></p>
   );
 }
 

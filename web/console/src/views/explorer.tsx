@@ -3,7 +3,7 @@ import { useRead } from "../call";
 import { loadCatalog } from "../descriptors";
 import { type Catalog, type Method, searchMethods } from "../explorer/catalog";
 import { href, useRoute } from "../router";
-import { Answered, Empty, Notice, Page, SearchInput, Wrapping } from "../ui";
+import { Answered, Empty, Notice, Page, SearchInput, useFocus, Wrapping } from "../ui";
 import { plain } from "../ui/text";
 import { MethodPanel } from "./explorer-method";
 import { Kind } from "./explorer-words";
@@ -55,11 +55,17 @@ function MethodList({ methods, chosen, grouped }: { methods: readonly Method[]; 
   const [shown, show] = useState(() => Math.max(step, grouped && at >= 0 ? at + step : 0));
   const list = useRef<HTMLElement>(null);
   const end = useRef<HTMLButtonElement>(null);
+  const [root, focus] = useFocus();
+  const more = () => {
+    // The button goes with the last of them, and with it the focus: what it showed first is next.
+    if (shown + step >= methods.length && document.activeElement === end.current) focus((groups) => groups.querySelectorAll("a")[shown]);
+    show(shown + step);
+  };
   useEffect(() => {
     const element = end.current;
     if (!element) return;
     const observer = new IntersectionObserver((entries) => {
-      if (entries.some((entry) => entry.isIntersecting)) show((n) => n + step);
+      if (entries.some((entry) => entry.isIntersecting)) more();
     }, { rootMargin: "400px" });
     observer.observe(element);
     return () => observer.disconnect();
@@ -70,7 +76,7 @@ function MethodList({ methods, chosen, grouped }: { methods: readonly Method[]; 
   }, []);
   const groups = useMemo(() => groupsOf(methods.slice(0, shown)), [methods, shown]);
   return (
-    <nav class="explorer-list" aria-label="Methods" ref={list}>
+    <nav class="explorer-list" aria-label="Methods" ref={(element) => { list.current = element; root(element); }}>
       {groups.map(([service, some]) => (
         <div key={service}>
           <h2 title={service}><Wrapping of={service.slice(service.lastIndexOf(".") + 1)} /> <span class="muted">{service.slice(0, service.lastIndexOf("."))}</span></h2>
@@ -85,7 +91,7 @@ function MethodList({ methods, chosen, grouped }: { methods: readonly Method[]; 
           </ul>
         </div>
       ))}
-      {shown < methods.length && <button ref={end} type="button" class="button quiet" onClick={() => show(shown + step)}>{methods.length - shown} more</button>}
+      {shown < methods.length && <button ref={end} type="button" class="button quiet" onClick={more}>{methods.length - shown} more</button>}
     </nav>
   );
 }
