@@ -1,6 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
+import { wellFormed } from "./ui/text";
 
 /** What says who the caller is: an API key or an access token, and the team to call for. */
 export interface Credential {
@@ -50,5 +51,5 @@ export function reasonBytes(reason: string): number {
 /** The options of a call with a stated reason. */
 export function withReason(options: CallOptions, reason: string): CallOptions {
   if (reason === "") return options;
-  return { ...options, headers: { "C1proxy-Reason": encodeURIComponent(reason) } };
+  return { ...options, headers: { "C1proxy-Reason": encodeURIComponent(wellFormed(reason)) } };
 }

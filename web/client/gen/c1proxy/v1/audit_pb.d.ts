@@ -275,8 +275,8 @@ export declare type Record = Message<"c1proxy.v1.Record"> & {
   requestId: string;
 
   /**
-   * The id of the intent that an outcome is of; empty for a call that was never
-   * sent to C1.
+   * The id of the intent that an outcome is of; empty where there was none, as for
+   * refusals. Calls of c1proxy's own methods have one, and are sent nowhere.
    */
   intent: string;
 
