@@ -189,13 +189,11 @@ func TestAuditAPITailSlow(t *testing.T) {
 func TestAuditAPIProofs(t *testing.T) {
 	t.Parallel()
 	edge := newEdge(t)
-	ends := time.Now().Add(5 * time.Second).UTC()
 	var certificate tls.Certificate
 	g := start(t, withAuditors, func(s *setup) {
 		before := s.facts
 		s.facts = func(g *gateway, text string) string {
 			text = edge.configure(before(g, text))
-			text = replaced(t, text, fmt.Sprintf("sha256: %q}", authn.HashKey(g.keys["sync-bot"])), fmt.Sprintf("sha256: %q, expires: %q}", authn.HashKey(g.keys["sync-bot"]), ends.Format(time.RFC3339)))
 			both := "        oidc: {issuer: login, subject: both}\n        mtls: {uri_san: \"spiffe://example.com/both\"}\n"
 			text = replaced(t, text, "      - name: sync-bot\n", "      - name: both\n        grants: [auditor]\n"+both+"      - name: sync-bot\n")
 			return replaced(t, text, "      - name: slow-bot\n", "      - name: both\n"+both+"      - name: slow-bot\n")
@@ -204,9 +202,7 @@ func TestAuditAPIProofs(t *testing.T) {
 	g.insecure = &tls.Config{InsecureSkipVerify: true}
 	edge.await(g)
 	certificate = edge.clients.issue(nil, "spiffe://example.com/both")
-	now := time.Now()
-	ending := edge.issuer.token("first", nil, map[string]any{"sub": "both", "iat": now.Add(-time.Minute).Unix(), "exp": now.Add(-24 * time.Second).Unix()})
-	g.keys["ending token"], g.keys["token"] = ending, edge.issuer.token("first", nil, map[string]any{"sub": "both"})
+	g.keys["token"] = edge.issuer.token("first", nil, map[string]any{"sub": "both"})
 	for _, p := range rpcs {
 		for _, proof := range []string{"token", "certificate"} {
 			for team, all := range map[string]bool{"payments": true, "slow": false} {
@@ -225,6 +221,14 @@ func TestAuditAPIProofs(t *testing.T) {
 				}
 			}
 		}
+	}
+	// From here on the credentials have 8 s: what comes before takes its time.
+	now := time.Now()
+	ends := now.Add(8 * time.Second)
+	g.keys["ending token"] = edge.issuer.token("first", nil, map[string]any{"sub": "both", "iat": now.Add(-time.Minute).Unix(), "exp": ends.Add(-30 * time.Second).Unix()}) // which is the leeway
+	hash := authn.HashKey(g.keys["sync-bot"])
+	if err := g.reload(replaced(t, g.text, fmt.Sprintf("sha256: %q}", hash), fmt.Sprintf("sha256: %q, expires: %q}", hash, ends.UTC().Format(time.RFC3339)))); err != nil {
+		t.Fatal(err)
 	}
 	var tails sync.WaitGroup
 	for _, p := range rpcs {
