@@ -58,7 +58,8 @@ func (g *gateway) ageLoop(p protocol, http1 bool, age time.Duration, ages int, s
 	name := fmt.Sprintf("%s, HTTP/1.1 %t, %s", p.name, http1, g.url[:5])
 	var calls, dials, failed atomic.Int64
 	var mu sync.Mutex
-	born, oldest := map[net.Conn]time.Time{}, time.Duration(0)
+	born := map[net.Conn]time.Time{}
+	var oldest, slowest time.Duration
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -76,17 +77,22 @@ func (g *gateway) ageLoop(p protocol, http1 bool, age time.Duration, ages int, s
 		pair.Go(func() {
 			for time.Since(begun) < time.Duration(ages)*age {
 				calls.Add(1)
+				asked := time.Now()
 				_, err := client.ConfirmSyncValid(httptrace.WithClientTrace(context.Background(), trace),
 					g.confirmation(fmt.Sprintf("%sage-%d", sandbox.ConfirmablePrefix, serial.Add(1))))
 				if err != nil && failed.Add(1) < 4 {
 					g.t.Errorf("%s: call %d: %v", name, calls.Load(), err)
 				}
+				mu.Lock()
+				slowest = max(slowest, time.Since(asked))
+				mu.Unlock()
 			}
 		})
 	}
 	pair.Wait()
-	if oldest > age*3/2 || dials.Load() < int64(ages)-1 {
-		g.t.Errorf("%s: %d connections, the oldest %v; want an age of %v", name, dials.Load(), oldest, age)
+	// An old connection is given up with an answer, which a slow machine takes its time for.
+	if oldest > age*3/2+slowest || dials.Load() < int64(ages)-1 {
+		g.t.Errorf("%s: %d connections, the oldest %v; want an age of %v, with a slowest call of %v", name, dials.Load(), oldest, age, slowest)
 	}
 	g.t.Logf("%s: %d calls over %d connections, %d failed, none older than %v", name, calls.Load(), dials.Load(), failed.Load(), oldest.Round(time.Millisecond))
 }
