@@ -63,7 +63,7 @@ func TestLimitsHold(t *testing.T) {
 			change := func(s *setup) { s.keys = []string{fmt.Sprintf("limit: {rate: %d, per: 1s, burst: %d}", rate, burst)} }
 			if tt.replicas > 1 {
 				server = redistest.StartTCP(t)
-				redis := fmt.Sprintf("redis: {addresses: [%q], replicas: %d, timeout: 100ms}\n", server.Address, tt.replicas)
+				redis := fmt.Sprintf("redis: {addresses: [%q], replicas: %d, timeout: 1s}\n", server.Address, tt.replicas)
 				inner := change
 				change = func(s *setup) { inner(s); s.yaml = func(text string) string { return text + redis } }
 			}
@@ -217,7 +217,7 @@ func TestLimitsOnMethods(t *testing.T) {
 func TestLimitsRefuse(t *testing.T) {
 	server := redistest.StartTCP(t)
 	g := start(t, limited("{team: {rate: 1000, per: 1s, burst: 1000}}",
-		fmt.Sprintf("redis: {addresses: [%q], replicas: 1, on_redis_failure: refuse, timeout: 100ms}\n", server.Address)))
+		fmt.Sprintf("redis: {addresses: [%q], replicas: 1, on_redis_failure: refuse, timeout: 1s}\n", server.Address)))
 	client := g.httpClient(true)
 	if status, _, body := g.call(client, nil); status != http.StatusOK {
 		t.Fatalf("with Redis: %d %s", status, body)

@@ -271,8 +271,19 @@ func TestCallsInFlight(t *testing.T) {
 // 256 idle connections to C1, is no leak of what comes next.
 func (s *siege) warm(n int) {
 	s.t.Helper()
-	s.c1.Inject(sandbox.Rule{Fault: sandbox.Slow(time.Second), On: confirmMethod, Times: n})
-	s.finish(s.flood("warm", n), n)
+	release := make(chan struct{})
+	open := sync.OnceFunc(func() { close(release) })
+	defer open()
+	s.c1.Reset()
+	s.c1.Inject(sandbox.Rule{Fault: sandbox.Held(release), On: confirmMethod, Times: n})
+	calls := s.flood("warm", n)
+	deadline, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
+	defer cancel()
+	if err := s.c1.AwaitHits(deadline, n); err != nil {
+		s.t.Fatalf("%d calls reached C1: %v; answers: %s", s.c1.Hits(), err, verdicts(calls))
+	}
+	open()
+	s.finish(calls, n)
 	s.c1.Reset()
 }
 

@@ -262,7 +262,7 @@ func TestLimitsAnswers(t *testing.T) {
 // not, and the answer says so.
 func TestLimitsAnswersShared(t *testing.T) {
 	server := redistest.StartTCP(t)
-	change := limited(`{team: {rate: 1, per: 1h, burst: 40}}`, fmt.Sprintf("redis: {addresses: [%q], replicas: 2, timeout: 100ms}\n", server.Address))
+	change := limited(`{team: {rate: 1, per: 1h, burst: 40}}`, fmt.Sprintf("redis: {addresses: [%q], replicas: 2, timeout: 1s}\n", server.Address))
 	spender, teller := start(t, change), start(t, withOperators, change)
 	question := &c1proxyv1.LimitsRequest{Caller: "payments/sync-bot"}
 	if status, _, body := spender.call(spender.httpClient(true), nil); status != http.StatusOK {

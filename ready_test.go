@@ -25,7 +25,7 @@ func TestReadyTellsOfAll(t *testing.T) {
 		s.facts = func(g *gateway, text string) string {
 			text, _ = withOwn(t, g, edge.configure(text), g.facts.PlainClientSecret)
 			text = shipTo(`{name: siem, webhook: {url: "` + hook.URL + `"}}`)(text)
-			return text + fmt.Sprintf("redis: {addresses: [%q], replicas: 1, timeout: 100ms}\n", redis.Address)
+			return text + fmt.Sprintf("redis: {addresses: [%q], replicas: 1, timeout: 1s}\n", redis.Address)
 		}
 	})
 	g.insecure = &tls.Config{InsecureSkipVerify: true} // the server's certificate is made for this test
