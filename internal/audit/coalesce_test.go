@@ -1,13 +1,14 @@
 package audit_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -391,17 +392,20 @@ func TestFloodKill(t *testing.T) {
 	answered := 0
 	for cycle := range 5 {
 		cmd := command(t, "floods", base)
-		var said bytes.Buffer
-		cmd.Stdout = &said
+		out, err := cmd.StdoutPipe()
+		must(t, err)
 		must(t, cmd.Start())
-		timer := time.AfterFunc(time.Duration(150+60*cycle)*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		reports := bufio.NewReader(out)
+		if _, err := reports.Peek(1); err != nil {
+			t.Fatalf("the child says nothing: %v", err)
+		}
+		timer := time.AfterFunc(time.Duration(100+60*cycle)*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		said, err := io.ReadAll(reports)
+		must(t, err)
 		_ = cmd.Wait()
 		timer.Stop()
-		if _, err := os.Stat(filepath.Join(base, "log", fmt.Sprintf("%020d.jsonl", 0))); err != nil {
-			continue // killed before there was a log
-		}
-		k.take(bytes.NewReader(said.Bytes()))
-		answered += k.counted(said.Bytes())
+		k.take(bytes.NewReader(said))
+		answered += k.counted(said)
 		k.check()
 		k.open()
 		k.close()
@@ -418,7 +422,7 @@ func TestFloodKill(t *testing.T) {
 // strangers, every call of a caller succeeds within MaxWait.
 func TestFloodSlowDisk(t *testing.T) {
 	t.Parallel()
-	base := t.TempDir()
+	base := patient(t)
 	wrap := strace(t, os.DevNull, "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_exit=200000")
 	said, err := command(t, "flood", base, wrap...).Output()
 	must(t, err)

@@ -56,8 +56,21 @@ type childKit struct {
 }
 
 func childConfig(base string) audit.Config {
-	return audit.Config{Dir: filepath.Join(base, "log"), KeyFile: filepath.Join(base, "key"), Origin: "example.com/log", SegmentBytes: 64 << 10,
+	cfg := audit.Config{Dir: filepath.Join(base, "log"), KeyFile: filepath.Join(base, "key"), Origin: "example.com/log", SegmentBytes: 64 << 10,
 		MaxWait: 1500 * time.Millisecond}
+	if _, err := os.Stat(filepath.Join(base, "patient")); err == nil {
+		cfg.MaxWait = 15 * time.Second
+	}
+	return cfg
+}
+
+// patient is a directory for a child that must not give up, however slow the
+// machine is.
+func patient(t *testing.T) (base string) {
+	t.Helper()
+	base = t.TempDir()
+	must(t, os.WriteFile(filepath.Join(base, "patient"), nil, 0o600))
+	return base
 }
 
 func runChild(name, base string) error {
