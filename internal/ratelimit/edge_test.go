@@ -55,7 +55,7 @@ func TestFleetOwnPlaces(t *testing.T) {
 // given back.
 func TestFleetLate(t *testing.T) {
 	server := redistest.Start(t)
-	a, b := openFleet(t, server, nil), openFleet(t, server, nil)
+	a, b := openFleet(t, server, hasty), openFleet(t, server, nil)
 	set := setOf(ratelimit.Rule{Scope: "team", Key: "payments", Most: 1})
 	server.Signal(syscall.SIGSTOP)
 	v := spend(t, a, set)
@@ -72,7 +72,7 @@ func TestFleetLate(t *testing.T) {
 // question is given back too, long before its lease ends.
 func TestFleetUnanswered(t *testing.T) {
 	server := redistest.Start(t)
-	a, b := openFleet(t, server, nil), openFleet(t, server, nil)
+	a, b := openFleet(t, server, hasty), openFleet(t, server, nil)
 	set := setOf(ratelimit.Rule{Scope: "team", Key: "payments", Most: 1})
 	spend(t, a, setOf(hourly(1000))) // so that Redis has the script
 	server.Signal(syscall.SIGSTOP)

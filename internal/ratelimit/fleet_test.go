@@ -1,6 +1,7 @@
 package ratelimit_test
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -227,18 +228,23 @@ func TestFleetBudget(t *testing.T) {
 		set := setOf(hourly(1000))
 		spend(t, a, set)
 		server.Signal(syscall.SIGSTOP)
+		var took []time.Duration
 		for i := range 100 {
 			begun := time.Now()
 			v, err := a.Spend(set)
-			took := time.Since(begun)
+			took = append(took, time.Since(begun))
 			switch {
 			case refuse && (err == nil || fault.Of(err).Reason != fault.LimiterUnavailable):
 				t.Errorf("call %d: %+v, %v, want refused", i, v, err)
 			case !refuse && (err != nil || !v.Allowed || !v.Local):
 				t.Errorf("call %d: %+v, %v, want allowed here alone", i, v, err)
-			case i < 3 && took < budget, i >= 3 && took > budget/2, took > 5*budget:
-				t.Errorf("call %d took %v, with a budget of %v for the first three", i, took, budget)
 			}
+		}
+		// Single calls may be held up by the machine.
+		first, others := took[:3], took[3:]
+		slices.Sort(others)
+		if n := a.State().Failures; n != 3 || slices.Min(first) < budget || slices.Min(first) > 4*budget || others[len(others)/2] > budget/2 {
+			t.Errorf("%d calls waited for Redis, the first three took %v and half of the others up to %v; want 3 and a budget of %v", n, first, others[len(others)/2], budget)
 		}
 		server.Signal(syscall.SIGCONT)
 		back(t, a)
@@ -270,7 +276,7 @@ func TestFleetPlaces(t *testing.T) {
 	set := setOf(ratelimit.Rule{Scope: "team", Key: "payments", Most: 2})
 	first := spend(t, a, set)
 	short := *set
-	short.Lease = 300 * time.Millisecond
+	short.Lease = 3 * time.Second
 	spend(t, dies, &short)
 	dies.Close()
 	if v := spend(t, b, set); v.Allowed || !v.Full || v.Local {
@@ -296,7 +302,7 @@ func TestFleetPlaces(t *testing.T) {
 // TestFleetPlacesEnd: a call that ends while Redis hangs leaves no place taken.
 func TestFleetPlacesEnd(t *testing.T) {
 	server := redistest.Start(t)
-	a, b := openFleet(t, server, nil), openFleet(t, server, nil)
+	a, b := openFleet(t, server, hasty), openFleet(t, server, nil)
 	set := setOf(ratelimit.Rule{Scope: "team", Key: "payments", Most: 1})
 	v := spend(t, a, set)
 	server.Signal(syscall.SIGSTOP)

@@ -12,11 +12,11 @@ import (
 	"github.com/c1proxy/c1proxy/internal/redistest"
 )
 
-// openFleet is a replica on a Redis.
+// openFleet is a replica on a Redis, which has the time to answer that a busy machine
+// may need.
 func openFleet(t testing.TB, server *redistest.Server, change func(*ratelimit.RedisConfig)) *ratelimit.Fleet {
 	t.Helper()
-	cfg := ratelimit.RedisConfig{Addresses: []string{server.Address}, Prefix: "c1proxy:", Budget: 100 * time.Millisecond,
-		Replicas: 3}
+	cfg := ratelimit.RedisConfig{Addresses: []string{server.Address}, Prefix: "c1proxy:", Budget: 2 * time.Second, Replicas: 3}
 	if change != nil {
 		change(&cfg)
 	}
@@ -24,6 +24,9 @@ func openFleet(t testing.TB, server *redistest.Server, change func(*ratelimit.Re
 	t.Cleanup(fleet.Close)
 	return fleet
 }
+
+// hasty has a replica soon give up a Redis that hangs.
+func hasty(cfg *ratelimit.RedisConfig) { cfg.Budget = 100 * time.Millisecond }
 
 // drawRule draws a limit of any size: a rate, a cap, or both.
 func drawRule(t *rapid.T, key string) ratelimit.Rule {
