@@ -60,7 +60,7 @@ func TestAskCommands(t *testing.T) {
 		{[]string{"whoami", "--address", "https://" + g.proxy.Addr().String()}, "c1p_wrong", 1, "unavailable: "}, // nobody vouches for it
 		{[]string{"whoami", "--address", "https://user:secret@127.0.0.1"}, "c1p_wrong", 2, "read --address: write https://HOST:PORT"},
 		{[]string{"whoami"}, "c1p_wrong", 2, "--address"},
-		{append([]string{"limits"}, caller...), "", 0, "teams/payments/team 37 of 40 1 per 1h0m0s 2h59m5"},
+		{append([]string{"limits"}, caller...), "", 0, "teams/payments/team 37 of 40 1 per 1h0m0s 2h59m"},
 		{append([]string{"limits", "--caller", "readers/reader"}, caller...), "", 2, "yourself alone"},
 		{append([]string{"limits", "--caller", "payments/sync-bot", "--method", "/" + list}, operator("capacity")...), "", 0, "payments/sync-bot (policy revision"},
 		{append([]string{"limits", "--caller", "payments/sync-bot"}, operator("capacity")...), "", 0, "the levels are this replica's own"},

@@ -130,7 +130,7 @@ func TestTokenFaults(t *testing.T) {
 		t.Run(test.fault.String(), func(t *testing.T) {
 			h := start(t, sandbox.Config{})
 			h.Inject(sandbox.Rule{Fault: test.fault, On: sandbox.TokenEndpoint, Times: 1})
-			got := h.exchangeRaw(plainForm(h.Facts()))
+			got := h.exchangeRaw(t.Context(), plainForm(h.Facts()))
 			part := strings.ReplaceAll(test.body, "PLAINSECRET", h.Facts().PlainClientSecret)
 			if got.status != test.status || !strings.Contains(got.body, part) {
 				t.Errorf("got %d %s", got.status, got.body)
@@ -146,9 +146,9 @@ func TestTokenFaults(t *testing.T) {
 }
 
 // exchangeRaw is exchange without reading the answer.
-func (h *harness) exchangeRaw(form url.Values) reply {
+func (h *harness) exchangeRaw(ctx context.Context, form url.Values) reply {
 	h.t.Helper()
-	request, err := http.NewRequestWithContext(h.t.Context(), "POST", h.URL()+sandbox.TokenPath, strings.NewReader(form.Encode()))
+	request, err := http.NewRequestWithContext(ctx, "POST", h.URL()+sandbox.TokenPath, strings.NewReader(form.Encode()))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -159,12 +159,18 @@ func (h *harness) exchangeRaw(form url.Values) reply {
 func TestTokenStall(t *testing.T) {
 	h := start(t, sandbox.Config{})
 	h.Inject(sandbox.Rule{Fault: sandbox.Held(nil), On: sandbox.TokenEndpoint, Times: 1})
-	h.client.Timeout = 50 * time.Millisecond
-	if got := h.exchangeRaw(plainForm(h.Facts())); got.err == nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	go func() {
+		for h.TokenHits() == 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	if got := h.exchangeRaw(ctx, plainForm(h.Facts())); !errors.Is(got.err, context.Canceled) {
 		t.Errorf("got %+v", got)
 	}
-	h.client.Timeout = 0
-	if got := h.exchangeRaw(plainForm(h.Facts())); got.status != 200 {
+	if got := h.exchangeRaw(t.Context(), plainForm(h.Facts())); got.status != 200 {
 		t.Errorf("once it heals: got %+v", got)
 	}
 }
