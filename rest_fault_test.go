@@ -256,7 +256,7 @@ func TestRESTNotSent(t *testing.T) {
 func TestRESTTimeout(t *testing.T) {
 	g := start(t, func(s *setup) {
 		s.yaml = func(text string) string {
-			return strings.Replace(text, "    allow_insecure: true", "    allow_insecure: true\n    timeout: 0.3s", 1)
+			return strings.Replace(text, "    allow_insecure: true", "    allow_insecure: true\n    timeout: 1s", 1)
 		}
 	})
 	until(t, "a call has been in time", func() bool { return g.list() == nil })

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,7 +156,7 @@ func TestDelivery(t *testing.T) {
 		{"disconnect after acting", sandbox.Disconnect().AfterActing(), connect.CodeUnknown},
 		{"held", sandbox.Held(held), connect.CodeDeadlineExceeded},
 		{"stalled body", sandbox.StalledBody(held), connect.CodeDeadlineExceeded},
-		{"drip", sandbox.Drip(time.Second), connect.CodeDeadlineExceeded},
+		{"drip", sandbox.Drip(5 * time.Second), connect.CodeDeadlineExceeded},
 		{"short length", sandbox.ShortLength(), connect.CodeUnknown},
 		{"unknown field", sandbox.UnknownField(), 0},
 		{"duplicate key", sandbox.DuplicateKey(), connect.CodeUnknown},
@@ -168,54 +169,63 @@ func TestDelivery(t *testing.T) {
 		{"code 0", sandbox.RPCStatus(500, 0, "x"), connect.CodeUnknown},
 		{"code 14", sandbox.RPCStatus(409, 14, "x"), connect.CodeAborted},
 	}
-	checked := 0
-	for _, https := range []bool{false, true} {
-		for _, tt := range tests {
-			name := tt.name + map[bool]string{false: " HTTP/1.1", true: " HTTP/2"}[https]
-			c1, err := sandbox.Start("127.0.0.1:0", sandbox.Config{TLS: https})
-			if err != nil {
-				t.Fatal(err)
-			}
-			facts := c1.Facts()
-			timeout := 10 * time.Second
-			if tt.code == connect.CodeDeadlineExceeded {
-				timeout = 500 * time.Millisecond
-			}
-			u := upstream(t, c1.URL(), facts.ClientID, facts.ClientSecret, c1.CertPEM(), timeout)
-			// On a connection that has been used: what net/http resends, it
-			// resends there.
-			if _, f := send(t, u, sandbox.ConfirmablePrefix+"0"); f != nil {
-				t.Fatalf("%s: %v", name, f)
-			}
-			c1.Reset()
-			c1.Inject(sandbox.Rule{Fault: tt.fault, On: confirm, Times: 1})
-			result, f := send(t, u, sandbox.ConfirmablePrefix+"1")
-			code := connect.Code(0)
-			if f != nil {
-				code = f.Code
-			}
-			if code != tt.code {
-				t.Errorf("%s: got %v, want %v", name, f, tt.code)
-			}
-			if accepted, acts := c1.AcceptedHits(), c1.Acts(confirm); accepted > 1 || acts > 1 {
-				t.Errorf("%s: C1 accepted %d deliveries and acted %d times", name, accepted, acts)
-			}
-			if wire := c1.Hits(); wire != len(result.Attempts) || wire > 2 {
-				t.Errorf("%s: %d requests on the wire, attempts %v", name, wire, result.Attempts)
-			}
-			if proto := c1.Requests()[0].Proto; https != (proto == "HTTP/2.0") {
-				t.Errorf("%s: sent by %s", name, proto)
-			}
-			if err := c1.Close(); err != nil {
-				t.Error(err)
-			}
-			checked++
+	var checked atomic.Int64
+	deliver := func(t *testing.T, https bool, bad sandbox.Fault, want connect.Code) {
+		c1, err := sandbox.Start("127.0.0.1:0", sandbox.Config{TLS: https})
+		if err != nil {
+			t.Fatal(err)
 		}
+		facts := c1.Facts()
+		timeout := 30 * time.Second
+		if want == connect.CodeDeadlineExceeded {
+			timeout = 2 * time.Second
+		}
+		u := upstream(t, c1.URL(), facts.ClientID, facts.ClientSecret, c1.CertPEM(), timeout)
+		// On a connection that has been used: what net/http resends, it
+		// resends there.
+		if _, f := send(t, u, sandbox.ConfirmablePrefix+"0"); f != nil {
+			t.Fatal(f)
+		}
+		c1.Reset()
+		c1.Inject(sandbox.Rule{Fault: bad, On: confirm, Times: 1})
+		result, f := send(t, u, sandbox.ConfirmablePrefix+"1")
+		code := connect.Code(0)
+		if f != nil {
+			code = f.Code
+		}
+		if code != want {
+			t.Errorf("got %v, want %v", f, want)
+		}
+		if accepted, acts := c1.AcceptedHits(), c1.Acts(confirm); accepted > 1 || acts > 1 {
+			t.Errorf("C1 accepted %d deliveries and acted %d times", accepted, acts)
+		}
+		if wire := c1.Hits(); wire != len(result.Attempts) || wire > 2 {
+			t.Errorf("%d requests on the wire, attempts %v", wire, result.Attempts)
+		}
+		if proto := c1.Requests()[0].Proto; https != (proto == "HTTP/2.0") {
+			t.Errorf("sent by %s", proto)
+		}
+		if err := c1.Close(); err != nil {
+			t.Error(err)
+		}
+		checked.Add(1)
 	}
+	t.Run("all", func(t *testing.T) {
+		for _, https := range []bool{false, true} {
+			for _, tt := range tests {
+				t.Run(tt.name+map[bool]string{false: " HTTP-1.1", true: " HTTP-2"}[https], func(t *testing.T) {
+					if tt.code == connect.CodeDeadlineExceeded {
+						t.Parallel() // these wait
+					}
+					deliver(t, https, tt.fault, tt.code)
+				})
+			}
+		}
+	})
 	if hits := elsewhere.Hits() + elsewhere.TokenHits(); hits != 0 {
 		t.Errorf("%d requests followed a redirect", hits)
 	}
-	t.Logf("%d faults, none delivered twice", checked)
+	t.Logf("%d faults, none delivered twice", checked.Load())
 }
 
 // What net/http resends by itself on HTTP/2 unless it is stopped: not with any
@@ -357,7 +367,7 @@ func TestSendHonoursContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	result, err := exchange.Send(ctx)
 	if f := fault.Of(err); f == nil || f.Code != connect.CodeDeadlineExceeded || !result.Sent {
