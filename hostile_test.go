@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,9 +24,30 @@ const (
 	mostMemory = 64 * mib
 	mostCPU    = time.Second
 	mostTime   = 10 * time.Second
-	// grace is what a loaded machine may take to show that a time is over.
+	// grace is what a loaded machine may take to show that a time is over, besides
+	// what it is seen to be late.
 	grace = 2 * time.Second
 )
+
+// A lateness tells how late the machine is, by how long it oversleeps.
+type lateness struct{ most atomic.Int64 }
+
+// oversleeps watches the machine until the test has ended.
+func oversleeps(t *testing.T) *lateness {
+	l, ctx := new(lateness), t.Context()
+	go func() {
+		const nap = 100 * time.Millisecond
+		for ctx.Err() == nil {
+			begun := time.Now()
+			time.Sleep(nap)
+			l.most.Store(max(l.most.Load(), int64(time.Since(begun)-nap)))
+		}
+	}()
+	return l
+}
+
+// grace is that of a time that is over.
+func (l *lateness) grace() time.Duration { return grace + time.Duration(l.most.Load()) }
 
 // A siege is a gateway under attack, with a bystander.
 type siege struct {
@@ -386,14 +408,14 @@ func windowZero(s *siege) (string, error) {
 func TestSlowInput(t *testing.T) {
 	t.Parallel()
 	s := besiege(t)
-	others := s.stand()
+	others, late := s.stand(), oversleeps(t)
 	memory, cpu := s.process.status("VmRSS"), s.process.cpu()
 	var all sync.WaitGroup
 	drip := func(name string, longest time.Duration, hello string) {
 		for i := range 5 {
 			all.Go(func() {
 				begun := time.Now()
-				answer, err := s.drip(hello, longest+grace)
+				answer, err := s.drip(hello, func() time.Duration { return longest + late.grace() })
 				took := time.Since(begun).Round(time.Millisecond)
 				if err != nil {
 					t.Errorf("%s: %v after %v", name, err, took)
@@ -416,7 +438,7 @@ func TestSlowInput(t *testing.T) {
 	for _, media := range []string{"application/grpc", "application/json"} {
 		all.Go(func() {
 			begun := time.Now()
-			code, err := s.dripH2(media)
+			code, err := s.dripH2(media, late)
 			t.Logf("%-40s answered %s after %v", "slow body, h2c, "+media, code, time.Since(begun).Round(time.Millisecond))
 			if err != nil {
 				t.Errorf("%s: %v", media, err)
@@ -432,14 +454,15 @@ func TestSlowInput(t *testing.T) {
 	}
 }
 
-// drip says hello and then a byte now and then, until the server closes.
-func (s *siege) drip(hello string, within time.Duration) (string, error) {
+// drip says hello and then a byte now and then, until the server closes. Within is
+// how long that may take, as far as is known yet.
+func (s *siege) drip(hello string, within func() time.Duration) (string, error) {
 	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.url, "http://"), 5*time.Second)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(within))
+	begun := time.Now()
 	io.WriteString(conn, hello)
 	stop := make(chan struct{})
 	defer close(stop)
@@ -455,21 +478,26 @@ func (s *siege) drip(hello string, within time.Duration) (string, error) {
 			}
 		}()
 	}
-	answer, err := io.ReadAll(conn)
-	if isTimeout(err) {
-		return string(answer), errors.New("it was not closed")
+	var answer bytes.Buffer
+	for {
+		conn.SetReadDeadline(begun.Add(within()))
+		if _, err := io.Copy(&answer, conn); !isTimeout(err) {
+			return answer.String(), nil
+		}
+		if time.Since(begun) > within() {
+			return answer.String(), errors.New("it was not closed")
+		}
 	}
-	return string(answer), nil
 }
 
 // dripH2 is drip, on a stream.
-func (s *siege) dripH2(media string) (string, error) {
+func (s *siege) dripH2(media string, late *lateness) (string, error) {
 	h := dialH2(s.t, s.url, false)
 	defer h.conn.Close()
 	stream := h.open("/"+confirmMethod, s.key, media)
 	h.framer.WriteData(stream, false, []byte{0, 0, 0, 0, 200}) // gRPC's envelope, of 200 bytes
-	for deadline := time.Now().Add(mostTime + grace); h.answered() == 0; time.Sleep(200 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	for begun := time.Now(); h.answered() == 0; time.Sleep(200 * time.Millisecond) {
+		if time.Since(begun) > mostTime+late.grace() {
 			return "", errors.New("the stream stayed")
 		}
 		h.framer.WriteData(stream, false, []byte{0})
