@@ -470,7 +470,7 @@ func TestCertificateOnOpenConnection(t *testing.T) {
 		}
 		return reasonOf(err)
 	}
-	short := s.clients.issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(3 * time.Second) }, syncURI)
+	short := s.clients.issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(6 * time.Second) }, syncURI)
 	client := s.proving(protocols[2], proof{certificate: &short})
 	if got := call(client); got != "" {
 		t.Fatalf("at first: %s", got)
@@ -562,7 +562,7 @@ func TestIssuerLive(t *testing.T) {
 	s.issuer.with(func() { s.issuer.down = false })
 	until(t, "the issuer's keys are had", func() bool { _, err := s.try(protocols[0], good, false); return err == nil })
 	var before int
-	second := newKey(t)
+	second, begun := newKey(t), time.Now()
 	s.issuer.with(func() { before, s.issuer.keys["second"] = s.issuer.hits, second })
 	for _, p := range protocols {
 		if record, err := s.try(p, proof{name: "new", bearer: []string{s.issuer.token("second", nil, nil)}}, true); err != nil || record.Credential != "oidc:login:second" {
@@ -575,12 +575,12 @@ func TestIssuerLive(t *testing.T) {
 			t.Errorf("%s: %v", kid, err)
 		}
 	}
-	s.issuer.with(func() {
-		if got := s.issuer.hits - before; got != 1 {
-			t.Errorf("%d fetches for one new key and many that are not there", got)
-		}
-	})
-	for _, want := range []string{`c1proxy_issuer_fetches_total{issuer="login",outcome="ok"} 2`, `c1proxy_issuer_fetches_total{issuer="login",outcome="failed"}`, `c1proxy_issuer_keys_age_seconds{issuer="login"}`} {
+	fetches := 0
+	s.issuer.with(func() { fetches = s.issuer.hits - before })
+	if most := 1 + int(time.Since(begun)/(10*time.Second)); fetches < 1 || fetches > most {
+		t.Errorf("%d fetches for one new key and many that are not there, at most %d may be", fetches, most)
+	}
+	for _, want := range []string{fmt.Sprintf(`c1proxy_issuer_fetches_total{issuer="login",outcome="ok"} %d`, 1+fetches), `c1proxy_issuer_fetches_total{issuer="login",outcome="failed"}`, `c1proxy_issuer_keys_age_seconds{issuer="login"}`} {
 		if body := s.metrics(); !strings.Contains(body, want) {
 			t.Errorf("metrics have no %s in\n%s", want, grep(body, "issuer"))
 		}
