@@ -2,8 +2,6 @@ package c1proxy_test
 
 import (
 	"bufio"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -233,14 +231,7 @@ func TestBounds(t *testing.T) {
 	g := start(t)
 	key := g.keys["sync-bot"]
 	t.Run("bomb", func(t *testing.T) {
-		var packed bytes.Buffer
-		w := gzip.NewWriter(&packed)
-		chunk := bytes.Repeat([]byte(" "), 1<<20)
-		for range 256 {
-			w.Write(chunk)
-		}
-		w.Close()
-		r := g.post(confirmMethod, key, packed.String())
+		r := g.post(confirmMethod, key, string(bomb(256)))
 		r.Header.Set("Content-Encoding", "gzip")
 		before := inUse()
 		if status, _, body := do(t, g.httpClient(true), r); status != 429 || !strings.Contains(body, "resource_exhausted") {
