@@ -184,7 +184,7 @@ test("who signs out is signed out of a duplicate of the tab, and of no other", a
   await duplicate.getByRole("heading", { name: "Access", exact: true }).waitFor();
   await page.getByRole("button", { name: "Sign out" }).click();
   await duplicate.getByText("You signed out in another tab.").waitFor();
-  assert.equal(await duplicate.evaluate(() => sessionStorage.getItem("c1proxy.session")), null);
+  assert.deepEqual(await duplicate.evaluate(() => ["session", "confirmation"].map((name) => sessionStorage.getItem(`c1proxy.${name}`))), [null, null]);
   await other.getByRole("button", { name: "Refresh the limits" }).click();
   await other.getByRole("button", { name: "Sign out" }).waitFor();
 });

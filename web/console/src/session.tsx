@@ -101,8 +101,12 @@ export class SignInSteps {
   readonly #changed: () => void;
   readonly #siblings = new Siblings((id, tokens) => {
     if (id !== this.#kept.id) return;
-    if (tokens) this.#take(tokens);
-    else this.leave("You signed out in another tab.");
+    if (tokens) {
+      this.#take(tokens);
+      return;
+    }
+    forgetSignIn();
+    this.leave("You signed out in another tab.");
   });
 
   constructor(changed: () => void) {
