@@ -200,7 +200,8 @@ func TestRemovedWhileItWaits(t *testing.T) {
 					server.Signal(syscall.SIGSTOP)
 				}
 				go func() { answered <- g.list() }()
-				for waitsFor == "a slot" && !strings.Contains(g.metrics(), `c1proxy_tenant_waiting{tenant="acme"} 1`) {
+				places := func() string { return server.Do("ZCARD c1proxy:{acme}:team:payments:places\r\n") }
+				for waitsFor == "a slot" && places() != ":2\r\n" { // then it is before the slots
 					if len(answered) > 0 { // it has waited for half a second, and was not seen
 						release()
 						<-answered
