@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { gateway, open } from "./kit.js";
+import { gateway, open, until } from "./kit.js";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const shots = fileURLToPath(new URL("shots/", import.meta.url));
@@ -59,13 +59,15 @@ export async function inBothThemes(page, check) {
 export async function fits(page, width = 360) {
   const before = page.viewportSize();
   await page.setViewportSize({ width, height: 740 });
-  const wide = await page.evaluate(() => {
+  const beyond = () => page.evaluate(() => {
     const most = document.documentElement.clientWidth;
     if (document.documentElement.scrollWidth <= most) return [];
     const out = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > most + 1);
     return out.slice(0, 5).map((one) => `${one.tagName}.${one.className}: ${one.textContent?.slice(0, 40)}`);
   });
-  assert.deepEqual(wide, [], `the page scrolls sideways at ${width} px`);
+  // The window has its size before the page is laid out for it.
+  await until(async () => (await beyond()).length === 0, "the page fits", 5000).catch(() => {});
+  assert.deepEqual(await beyond(), [], `the page scrolls sideways at ${width} px`);
   await page.setViewportSize(before);
 }
 
