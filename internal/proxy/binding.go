@@ -34,9 +34,10 @@ type gateway struct {
 	load    load
 	// longest is the longest call of the edition at start.
 	longest time.Duration
-	// readers are those who read the audit, questions what is asked of it, and tails
-	// those who follow it.
-	readers    readers
+	// readers are those who read the audit, provers those of them who make a proof,
+	// questions what is asked of it, and tails those who follow it.
+	readers    places
+	provers    places
 	catchingUp chan struct{} // tails that read what is long on record
 	questions  rations
 	tails      rations

@@ -149,12 +149,12 @@ func (f Failures) Over(address string, limit ratelimit.Limit) time.Duration {
 }
 
 // Readers are readers, for their tests.
-type Readers struct{ readers readers }
+type Readers struct{ readers places }
 
 // NewReaders is newReaders.
 func NewReaders() Readers { return Readers{newReaders()} }
 
-// Enter is readers.enter.
+// Enter is places.enter.
 func (r Readers) Enter(ctx context.Context, oversees bool) (leave func(), err error) {
 	return r.readers.enter(ctx, oversees)
 }

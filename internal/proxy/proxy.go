@@ -83,7 +83,7 @@ func Open(ctx context.Context, cfg *configv1.Config, options Options) (_ *Proxy,
 	p.gateway.stopping = p.connections.quit
 	p.gateway.load.most = int64(cfg.GetListen().GetMaxCalls())
 	p.gateway.load.memory.open()
-	p.gateway.readers, p.gateway.catchingUp = newReaders(), make(chan struct{}, maxCatchingUp)
+	p.gateway.readers, p.gateway.provers, p.gateway.catchingUp = newReaders(), newProvers(), make(chan struct{}, maxCatchingUp)
 	tails := min(maxTails, max(1, int(p.gateway.load.most/4)))
 	p.gateway.tails = newRations("tails", tails, max(tailsEach, tails/2), tailsEach)
 	p.gateway.questions = newRations("questions about the audit", maxQuestions, questionsTeam, questionsEach)

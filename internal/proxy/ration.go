@@ -107,44 +107,45 @@ func (b *binding) asking(inner http.Handler) http.Handler {
 	})
 }
 
-// readers are the places of those who read the audit, and provers of those of them
-// who make a proof, which can take long.
-type readers struct{ shared, kept, proving, provingKept chan struct{} }
-
-func newReaders() readers {
-	places := func(n int) chan struct{} { return make(chan struct{}, n) }
-	return readers{shared: places(maxReaders - 1), kept: places(1), proving: places(1), provingKept: places(1)}
+// places are those of a kind of work of which there is little at once. One is kept for
+// those who watch over all.
+type places struct {
+	shared, kept chan struct{}
+	// full says why there is none.
+	full string
 }
 
-// enter waits a moment for a place. Only those who watch over all can have the ones
-// that are kept.
-func (r readers) enter(ctx context.Context, oversees bool) (leave func(), err error) {
-	return place(ctx, r.shared, r.kept, oversees, "%d calls are reading the audit, which are as many as c1proxy lets at once", cap(r.shared)+cap(r.kept))
+func newPlaces(shared int, full string) places {
+	return places{shared: make(chan struct{}, shared), kept: make(chan struct{}, 1), full: full}
 }
 
-// prove waits a moment to be the one who makes a proof. It has no reader's place yet.
-func (r readers) prove(ctx context.Context, oversees bool) (leave func(), err error) {
-	return place(ctx, r.proving, r.provingKept, oversees, "another proof is being made")
-}
-
-// place waits for a place among the shared ones, or also among the kept ones.
-func place(ctx context.Context, shared, kept chan struct{}, oversees bool, why string, args ...any) (leave func(), err error) {
+// enter waits a moment for a place. Only those who watch over all can have the one
+// that is kept.
+func (p places) enter(ctx context.Context, oversees bool) (leave func(), err error) {
+	kept := p.kept
 	if !oversees {
 		kept = nil // which nobody can send to
 	}
 	late := time.NewTimer(readerWait)
 	defer late.Stop()
 	select {
-	case shared <- struct{}{}:
-		return func() { <-shared }, nil
+	case p.shared <- struct{}{}:
+		return func() { <-p.shared }, nil
 	case kept <- struct{}{}:
 		return func() { <-kept }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-late.C:
-		return nil, busy(why, args...)
+		return nil, busy("%s", p.full)
 	}
 }
+
+// newReaders are the places of those who read the audit, newProvers of those of them
+// who make a proof, which can take long.
+func newReaders() places {
+	return newPlaces(maxReaders-1, fmt.Sprintf("%d calls are reading the audit, which are as many as c1proxy lets at once", maxReaders))
+}
+func newProvers() places { return newPlaces(1, "another proof is being made") }
 
 // busy is the refusal of one who may come again.
 func busy(format string, args ...any) *fault.Fault {

@@ -211,7 +211,7 @@ func (g *gateway) prove(ctx context.Context, c *call, r *c1proxyv1.ProveRequest)
 	if err := g.signed(ctx, r.GetSeq()); err != nil {
 		return nil, err
 	}
-	done, err := g.readers.prove(ctx, c.oversees())
+	done, err := g.provers.enter(ctx, c.oversees())
 	if err != nil {
 		return nil, err
 	}
