@@ -194,7 +194,7 @@ test("a page gives up, or runs out of time", async (t) => {
   assert.equal(left.failure.reason, "ABORTED");
   assert.equal(left.failure.mayHaveActed, false);
   const late = await apps({}, 3, { timeoutMs: 200 });
-  // The page's own clock, the gateway's, or that of the gateway's protocol, which gives no reason.
+  // The page's own clock, or the gateway's: a deadline is the caller's own doing, and has no ErrorInfo there.
   assert.match(late.failure.reason, /^(TIMED_OUT|DEADLINE_EXCEEDED|)$/);
   assert.equal(late.failure.code, "deadline_exceeded");
   void confirm;
